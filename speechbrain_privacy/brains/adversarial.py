@@ -1,0 +1,309 @@
+"""The Brain that trains a model and its adversaries together.
+
+One backward per batch: gradient reversal inside ``AdversaryEnsemble`` lets
+the adversaries descend while the encoder ascends. One optimizer per role,
+each zeroed and clipped at every step. Everything random in a step follows
+from (seed, epoch, step, rank), so that a killed run resumes bit-equal.
+"""
+
+from contextlib import contextmanager
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
+from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
+from speechbrain_privacy.nnet.schedules import Constant
+
+logger = get_logger(__name__)
+
+MODEL = "model"
+ADVERSARIES = "adversaries"
+
+
+class AdversarialBrain(sb.Brain):
+    """Base of every Brain that attacks its own representation.
+
+    A subclass calls ``self.attack(hidden, lengths, labels, stage)`` in its
+    ``compute_forward`` and adds the result's ``loss`` to its own. Without
+    a module named ``adversaries`` the same Brain trains a plain model.
+
+    Arguments
+    ---------
+    modules : dict
+        Name -> module. ``adversaries`` is an ``AdversaryEnsemble``; all
+        others belong to the model.
+    optimizers : dict
+        Role (``model``, ``adversaries``) -> function from parameters to an
+        optimizer (``!name:torch.optim.AdamW`` with its settings).
+    n_epochs : int
+        Length of training; schedules run over it.
+    lr_schedules : dict, optional
+        Role -> schedule (``nnet.schedules``) of its learning rate, as a
+        factor of the optimizer's own. Default: constant.
+    seed : int
+        Seed of everything random within a step.
+    adversary_steps : int
+        Updates of the adversaries for each one of the model.
+    train_logger : ResumableTrainLogger, optional
+    hparams, run_opts, checkpointer
+        As in ``speechbrain.Brain``.
+
+    Example
+    -------
+    >>> from speechbrain_privacy.nnet.adversaries import Adversary
+    >>> class Toy(AdversarialBrain):
+    ...     def compute_forward(self, batch, stage):
+    ...         hidden = self.modules.encoder(batch[0])
+    ...         lengths = torch.ones(len(hidden))
+    ...         labels = {"spk_id": batch[1]}
+    ...         return hidden, self.attack(hidden, lengths, labels, stage)
+    ...
+    ...     def compute_objectives(self, outputs, batch, stage):
+    ...         hidden, attacked = outputs
+    ...         return hidden.square().mean() + attacked.loss
+    >>> member = Adversary(3, "spk_id", n_classes=2, hidden=[4])
+    >>> brain = Toy(
+    ...     modules={
+    ...         "encoder": torch.nn.Linear(5, 3),
+    ...         "adversaries": AdversaryEnsemble([member]),
+    ...     },
+    ...     optimizers={"model": torch.optim.SGD, "adversaries": torch.optim.SGD},
+    ...     n_epochs=1,
+    ...     run_opts={"device": "cpu", "noprogressbar": True},
+    ... )
+    >>> brain.fit(range(1, 2), [(torch.rand(4, 7, 5), torch.tensor([0, 1, 1, 0]))])
+    >>> brain.optimizer_step
+    1
+    """
+
+    def __init__(
+        self,
+        modules,
+        optimizers,
+        n_epochs,
+        lr_schedules=None,
+        seed=0,
+        adversary_steps=1,
+        train_logger=None,
+        hparams=None,
+        run_opts=None,
+        checkpointer=None,
+    ):
+        modules = dict(modules)
+        modules.setdefault(ADVERSARIES, AdversaryEnsemble())
+        super().__init__(
+            modules=modules,
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=checkpointer,
+        )
+        self.optimizer_classes = optimizers
+        self.n_epochs = n_epochs
+        self.lr_schedules = lr_schedules or {}
+        self.seed = seed
+        if adversary_steps < 1:
+            raise ValueError(
+                f"adversary_steps is at least 1, got {adversary_steps}"
+            )
+        self.adversary_steps = adversary_steps
+        self.train_logger = train_logger
+        self.train_means = RunningMeans()
+        self.epoch = 0
+        self.batches_in_epoch = 0
+        if checkpointer is not None:
+            checkpointer.add_recoverable("train_means", self.train_means)
+
+    # Roles and optimizers
+
+    def role_parameters(self):
+        """Trainable parameters of each role: ``{role: [parameters]}``."""
+        roles = {MODEL: [], ADVERSARIES: []}
+        for name, module in self.modules.items():
+            role = ADVERSARIES if name == ADVERSARIES else MODEL
+            roles[role] += [p for p in module.parameters() if p.requires_grad]
+        return {role: params for role, params in roles.items() if params}
+
+    def init_optimizers(self):
+        """One optimizer with one parameter group per role."""
+        self.optimizers_dict = {}
+        for role, params in self.role_parameters().items():
+            if role not in self.optimizer_classes:
+                raise KeyError(f"optimizers has no entry for role '{role}'")
+            optimizer = self.optimizer_classes[role](params)
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+            self.optimizers_dict[role] = optimizer
+            if self.checkpointer is not None:
+                self.checkpointer.add_recoverable(
+                    f"{role}_optimizer", optimizer
+                )
+
+    def unwrapped(self, name):
+        """The module itself, without its DistributedDataParallel."""
+        module = self.modules[name]
+        return getattr(module, "module", module)
+
+    # Progress: everything scheduled follows from epoch and step
+
+    @property
+    def progress(self):
+        """Finished fraction of training at the present step, in [0, 1]."""
+        within = max(0, self.step - 1) / max(1, self.batches_in_epoch)
+        done = (self.epoch - 1 + within) / max(1, self.n_epochs)
+        return min(1.0, max(0.0, done))
+
+    def learning_rates(self):
+        """Sets and returns the learning rate of every role."""
+        rates = {}
+        for role, optimizer in self.optimizers_dict.items():
+            factor = self.lr_schedules.get(role, Constant())(self.progress)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+                rates[role] = group["lr"]
+        return rates
+
+    # Training
+
+    def on_fit_start(self):
+        """Prepares optimizers, recovers the last checkpoint, mends the log."""
+        super().on_fit_start()
+        if self.train_logger is not None and hasattr(
+            self.hparams, "epoch_counter"
+        ):
+            self.train_logger.rewind(self.hparams.epoch_counter.current)
+
+    def make_dataloader(self, dataset, stage, **kwargs):
+        """As the parent's; a batch sampler is told of every new epoch."""
+        loader = super().make_dataloader(dataset, stage, **kwargs)
+        if stage == sb.Stage.TRAIN and self.train_sampler is None:
+            self.train_sampler = kwargs.get("batch_sampler")
+        return loader
+
+    def _fit_train(self, train_set, epoch, enable):
+        if self.train_sampler is not None and hasattr(
+            self.train_sampler, "set_epoch"
+        ):
+            self.train_sampler.set_epoch(epoch)
+        self.epoch = epoch
+        self.batches_in_epoch = len(train_set)
+        super()._fit_train(train_set, epoch, enable)
+
+    def _accumulation(self):
+        """(first of its group?, last of its group?, batches in the group)."""
+        factor = self.grad_accumulation_factor
+        n_batches = self.batches_in_epoch
+        if self.debug:
+            n_batches = min(n_batches, self.debug_batches)
+        place = (self.step - 1) % factor
+        start = self.step - 1 - place
+        size = min(factor, n_batches - start)
+        return place == 0, place == size - 1, size
+
+    def fit_batch(self, batch):
+        """One batch forward and back; a step at the end of each group.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+
+        Returns
+        -------
+        torch.Tensor
+            The detached loss.
+        """
+        first, last, size = self._accumulation()
+        rank = self.rank if self.distributed_launch else 0
+        seed_step(self.seed, self.epoch, self.step, rank)
+        self.unwrapped(ADVERSARIES).set_progress(self.progress)
+        self.learning_rates()
+        # Extra adversary updates need their gradients for themselves.
+        self.spare_adversary_steps = self.adversary_steps - 1 if first else 0
+        self.on_fit_batch_start(batch, last)
+        with self.no_sync(not last):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+            self.check_loss_isfinite(loss)
+            self.scaler.scale(loss / size).backward()
+        if last:
+            self.optimizers_step()
+            self._reinitialise_adversaries()
+        self.on_fit_batch_end(batch, outputs, loss, last)
+        return loss.detach().cpu()
+
+    def check_loss_isfinite(self, loss):
+        """Stops before a loss that is not finite reaches the weights."""
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} in epoch {self.epoch}, batch "
+                f"{self.step}: nothing of it was used; resume from the last "
+                "checkpoint with a lower learning rate or full precision"
+            )
+
+    def _reinitialise_adversaries(self):
+        renewed = self.unwrapped(ADVERSARIES).reinitialise(
+            self.optimizer_step, self.seed
+        )
+        for parameter in renewed:
+            self.optimizers_dict[ADVERSARIES].state.pop(parameter, None)
+
+    def attack(self, hidden, lengths, labels, stage):
+        """Lets the adversaries attack ``hidden``.
+
+        Arguments
+        ---------
+        hidden : torch.Tensor
+            ``[batch, time, dim]``.
+        lengths : torch.Tensor
+            Relative lengths, ``[batch]``.
+        labels : dict
+            Attribute -> classes ``[batch]``, negative where unknown.
+        stage : sb.Stage
+
+        Returns
+        -------
+        EnsembleOutput
+            Add its ``loss`` to the task loss.
+        """
+        if stage == sb.Stage.TRAIN:
+            while self.spare_adversary_steps > 0:
+                self.spare_adversary_steps -= 1
+                self._adversary_step(hidden.detach(), lengths, labels)
+        return self.modules[ADVERSARIES](hidden, lengths, labels)
+
+    def _adversary_step(self, hidden, lengths, labels):
+        optimizer = self.optimizers_dict.get(ADVERSARIES)
+        if optimizer is None:
+            return
+        with self._always_sync(self.modules[ADVERSARIES]):
+            loss = self.modules[ADVERSARIES](hidden, lengths, labels).loss
+            self.scaler.scale(loss).backward()
+        self.scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(
+            optimizer.param_groups[0]["params"], self.max_grad_norm
+        )
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _always_sync(self, module):
+        """Gradients of ``module`` meet over processes even within no_sync."""
+        if not hasattr(module, "require_backward_grad_sync"):
+            yield
+            return
+        before = module.require_backward_grad_sync
+        module.require_backward_grad_sync = True
+        try:
+            yield
+        finally:
+            module.require_backward_grad_sync = before
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        """Only between accumulation groups: no partial gradient is lost."""
+        _, last, _ = self._accumulation()
+        return last and super()._should_save_intra_epoch_ckpt(
+            last_ckpt_time, steps_since_ckpt
+        )

@@ -1,0 +1,1 @@
+"""Manifests, corpora and datasets."""

@@ -1,0 +1,95 @@
+"""Words <-> token ids with SentencePiece; id 0 is the CTC blank."""
+
+import io
+from pathlib import Path
+
+import sentencepiece
+
+BLANK = 0
+
+
+class Tokenizer:
+    """A SentencePiece model trained on the manifest's words.
+
+    Id 0 is SentencePiece's unknown symbol and at the same time CTC's blank:
+    a character that training has never seen cannot be emitted.
+
+    Arguments
+    ---------
+    kind : str
+        ``char``, ``unigram`` or ``bpe``.
+    vocab_size : int
+        Number of tokens with the blank. For ``char`` an upper limit.
+
+    Example
+    -------
+    >>> tokenizer = Tokenizer("char", 30).train(["AB BA", "ABBA"])
+    >>> tokenizer.decode(tokenizer.encode("BABA AB"))
+    'BABA AB'
+    """
+
+    def __init__(self, kind="unigram", vocab_size=100):
+        if kind not in ("char", "unigram", "bpe"):
+            raise ValueError(
+                f"a tokenizer is char, unigram or bpe; got '{kind}'"
+            )
+        self.kind = kind
+        self.vocab_size = vocab_size
+        self.model = None
+
+    def train(self, texts):
+        """Learns the tokens from transcripts; returns itself."""
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=model,
+                model_type=self.kind,
+                vocab_size=self.vocab_size,
+                hard_vocab_limit=self.kind != "char",
+                unk_id=BLANK,
+                bos_id=-1,
+                eos_id=-1,
+                pad_id=-1,
+                character_coverage=1.0,
+                minloglevel=2,
+            )
+        except RuntimeError as fault:
+            raise ValueError(
+                f"no {self.kind} vocabulary of {self.vocab_size} tokens can "
+                f"be learnt from these transcripts; change the key "
+                f"vocab_size. SentencePiece says: {fault}"
+            ) from None
+        return self._use(model.getvalue())
+
+    def load(self, path):
+        """Reads a model that ``save`` has written; returns itself."""
+        return self._use(Path(path).read_bytes())
+
+    def save(self, path):
+        """Writes the model; SentencePiece reads it too."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".partial")
+        temporary.write_bytes(self.model.serialized_model_proto())
+        temporary.replace(path)
+
+    def _use(self, proto):
+        self.model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        return self
+
+    def __len__(self):
+        return self.model.get_piece_size()
+
+    @property
+    def pieces(self):
+        """The tokens as text, by id; the blank is empty."""
+        return ["", *map(self.model.id_to_piece, range(1, len(self)))]
+
+    def encode(self, text):
+        """Text -> list of ids."""
+        return self.model.encode(text)
+
+    def decode(self, ids):
+        """List of ids, blanks removed -> text."""
+        return self.model.decode([int(i) for i in ids])

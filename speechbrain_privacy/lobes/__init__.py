@@ -1,0 +1,1 @@
+"""Model-sized parts: encoders that recipes name in their YAML."""

@@ -1,0 +1,175 @@
+"""A small Conformer encoder whose output does not depend on the batch.
+
+SpeechBrain's Conformer layers behind a strided convolutional front-end, with
+every padded frame masked on the way: an utterance gives the same hidden
+frames alone and in a padded batch.
+"""
+
+import torch
+from speechbrain.lobes.models.transformer.Conformer import (
+    ConformerEncoder,
+    ConvolutionModule,
+)
+from speechbrain.nnet.attention import RelPosEncXL
+
+from speechbrain_privacy.nnet.pooling import frames_mask
+
+
+class Subsampling(torch.nn.Module):
+    """Two strided 2-D convolutions: a quarter of the frames.
+
+    Arguments
+    ---------
+    input_size : int
+        Feature channels (mel bins).
+    output_size : int
+        Channels of the output frames.
+    channels : int
+        Feature maps of the convolutions.
+
+    Example
+    -------
+    >>> net = Subsampling(80, 144)
+    >>> out, counts = net(torch.rand(2, 41, 80), torch.tensor([41, 20]))
+    >>> out.shape, counts.tolist()
+    (torch.Size([2, 11, 144]), [11, 5])
+    """
+
+    def __init__(self, input_size, output_size, channels=32):
+        super().__init__()
+        self.convs = torch.nn.ModuleList(
+            [
+                torch.nn.Conv2d(1, channels, 3, stride=2, padding=1),
+                torch.nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            ]
+        )
+        bins = self.strided(self.strided(input_size))
+        self.project = torch.nn.Linear(channels * bins, output_size)
+
+    @staticmethod
+    def strided(size):
+        """Frames (or bins) that one stride-2 convolution leaves of ``size``."""
+        return (size + 1) // 2
+
+    def forward(self, x, counts):
+        """Shortens a batch.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Features, ``[batch, time, input_size]``.
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+
+        Returns
+        -------
+        x : torch.Tensor
+            ``[batch, ceil(ceil(time / 2) / 2), output_size]``.
+        counts : torch.Tensor
+            Valid frames after the strides, ``[batch]``.
+        """
+        x = x.unsqueeze(1)
+        for conv in self.convs:
+            mask = frames_mask(counts, x.shape[2])
+            x = torch.relu(conv(x.masked_fill(~mask[:, None, :, None], 0.0)))
+            counts = self.strided(counts)
+        return self.project(x.transpose(1, 2).flatten(2)), counts
+
+
+class PaddingSafeConvolution(ConvolutionModule):
+    """SpeechBrain's Conformer convolution, blind to padding.
+
+    The parent masks its output only: what the layers before have put into
+    padded frames (their biases at least) reaches the last ``kernel // 2``
+    valid frames, by as much as the batch is padded. Here the input of the
+    depthwise convolution is masked too. Same parameters, same names.
+    """
+
+    def forward(self, x, mask=None, dynchunktrain_config=None):
+        """``x [batch, time, dim]``, ``mask [batch, time, 1]`` on padding."""
+        if mask is None or dynchunktrain_config is not None:
+            return super().forward(x, mask, dynchunktrain_config)
+        out = self.bottleneck(self.layer_norm(x).transpose(1, 2))
+        out = self.conv(out.masked_fill(mask.transpose(1, 2), 0.0))
+        if self.causal:
+            out = out[..., : -self.padding]
+        return self.after_conv(out.transpose(1, 2)).masked_fill(mask, 0.0)
+
+
+class ConformerLobe(torch.nn.Module):
+    """Features -> hidden frames: subsampling, then Conformer layers.
+
+    Arguments
+    ---------
+    input_size : int
+        Feature channels.
+    d_model, num_layers, nhead, d_ffn, kernel_size, dropout
+        As in ``speechbrain.lobes.models.transformer.Conformer``.
+    channels : int
+        Feature maps of the front-end.
+
+    Example
+    -------
+    >>> lobe = ConformerLobe(80, d_model=32, num_layers=1, d_ffn=64)
+    >>> lobe(torch.rand(2, 40, 80), torch.tensor([1.0, 0.5])).shape
+    torch.Size([2, 10, 32])
+    """
+
+    #: Feature frames for one hidden frame.
+    stride = 4
+
+    def __init__(
+        self,
+        input_size,
+        d_model=144,
+        num_layers=4,
+        nhead=4,
+        d_ffn=576,
+        kernel_size=31,
+        dropout=0.1,
+        channels=32,
+    ):
+        super().__init__()
+        self.d_model = d_model
+        self.subsampling = Subsampling(input_size, d_model, channels)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.positions = RelPosEncXL(d_model)
+        self.layers = ConformerEncoder(
+            num_layers=num_layers,
+            d_model=d_model,
+            d_ffn=d_ffn,
+            nhead=nhead,
+            kernel_size=kernel_size,
+            dropout=dropout,
+        )
+        for layer in self.layers.layers:
+            layer.convolution_module = PaddingSafeConvolution(
+                d_model, kernel_size, dropout=dropout
+            )
+
+    def forward(self, feats, lengths):
+        """Encodes a batch.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            ``[batch, time, input_size]``.
+        lengths : torch.Tensor
+            Relative lengths, ``[batch]``.
+
+        Returns
+        -------
+        torch.Tensor
+            ``[batch, time / 4, d_model]``; the relative lengths stay.
+        """
+        counts = (lengths * feats.shape[1]).round().long()
+        counts = counts.clamp(min=1)
+        x, counts = self.subsampling(feats, counts)
+        x = self.dropout(x)
+        padding = ~frames_mask(counts, x.shape[1])
+        hidden, _ = self.layers(
+            x.masked_fill(padding.unsqueeze(2), 0.0),
+            src_key_padding_mask=padding,
+            pos_embs=self.positions(x),
+        )
+        return hidden

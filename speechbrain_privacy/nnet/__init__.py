@@ -1,0 +1,1 @@
+"""Pure torch modules: gradient reversal, adversaries, schedules, pooling."""

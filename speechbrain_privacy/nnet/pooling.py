@@ -1,0 +1,177 @@
+"""Masked pooling over time: ``[batch, time, dim]`` -> one vector each.
+
+Vectorised and without noise: padding never changes a result.
+"""
+
+import torch
+
+
+def length_mask(lengths, n_frames):
+    """Frames that belong to each utterance.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        Relative lengths, ``[batch]``, in (0, 1].
+    n_frames : int
+        Size of the (padded) time axis.
+
+    Returns
+    -------
+    torch.Tensor
+        Boolean ``[batch, n_frames]``; every utterance keeps at least one.
+
+    Example
+    -------
+    >>> length_mask(torch.tensor([1.0, 0.5]), 4).sum(1)
+    tensor([4, 2])
+    """
+    return frames_mask(frame_counts(lengths, n_frames), n_frames)
+
+
+def frame_counts(lengths, n_frames):
+    """Relative lengths ``[batch]`` -> whole frames ``[batch]``, at least 1."""
+    return (lengths * n_frames).round().long().clamp(1, n_frames)
+
+
+def frames_mask(counts, n_frames):
+    """Frame counts ``[batch]`` -> boolean mask ``[batch, n_frames]``."""
+    return torch.arange(n_frames, device=counts.device) < counts.unsqueeze(1)
+
+
+def _moments(x, weights):
+    """Weighted mean and standard deviation; ``weights`` sum to 1 over time."""
+    mean = torch.einsum("btd,bt->bd", x, weights)
+    second = torch.einsum("btd,bt->bd", x * x, weights)
+    # The floor keeps the gradient of the root finite on constant channels.
+    std = (second - mean * mean).clamp(min=1e-5).sqrt()
+    return mean, std
+
+
+class MeanPooling(torch.nn.Module):
+    """Mean over the valid frames.
+
+    Example
+    -------
+    >>> x = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> MeanPooling()(x, torch.tensor([[True, True, False]]))
+    tensor([[2.]])
+    """
+
+    def output_size(self, input_size):
+        """Size of the pooled vector."""
+        return input_size
+
+    def forward(self, x, mask):
+        """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, dim]``."""
+        weights = mask.to(x.dtype)
+        weights = weights / weights.sum(1, keepdim=True)
+        return torch.einsum("btd,bt->bd", x, weights)
+
+
+class MaxPooling(torch.nn.Module):
+    """Maximum over the valid frames.
+
+    Example
+    -------
+    >>> x = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> MaxPooling()(x, torch.tensor([[True, True, False]]))
+    tensor([[3.]])
+    """
+
+    def output_size(self, input_size):
+        """Size of the pooled vector."""
+        return input_size
+
+    def forward(self, x, mask):
+        """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, dim]``."""
+        return x.masked_fill(~mask.unsqueeze(2), float("-inf")).amax(1)
+
+
+class StatsPooling(torch.nn.Module):
+    """Mean and standard deviation over the valid frames.
+
+    Example
+    -------
+    >>> x = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> StatsPooling()(x, torch.tensor([[True, True, False]]))
+    tensor([[2., 1.]])
+    """
+
+    def output_size(self, input_size):
+        """Size of the pooled vector."""
+        return 2 * input_size
+
+    def forward(self, x, mask):
+        """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, 2 dim]``."""
+        weights = mask.to(x.dtype)
+        return torch.cat(
+            _moments(x, weights / weights.sum(1, keepdim=True)), dim=1
+        )
+
+
+class AttentivePooling(torch.nn.Module):
+    """Attentive statistics: weights per frame from a small network.
+
+    Source: Okabe et al., "Attentive Statistics Pooling for Deep Speaker
+    Embedding", Interspeech 2018, eqs. 1-6, one weight per frame.
+
+    Arguments
+    ---------
+    input_size : int
+        Channels of the input.
+    attention_size : int
+        Hidden units of the scoring network.
+
+    Example
+    -------
+    >>> pool = AttentivePooling(8, attention_size=4)
+    >>> pool(torch.rand(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(self, input_size, attention_size=32):
+        super().__init__()
+        self.score = torch.nn.Sequential(
+            torch.nn.Linear(input_size, attention_size),
+            torch.nn.Tanh(),
+            torch.nn.Linear(attention_size, 1),
+        )
+
+    def output_size(self, input_size):
+        """Size of the pooled vector."""
+        return 2 * input_size
+
+    def forward(self, x, mask):
+        """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, 2 dim]``."""
+        score = self.score(x).squeeze(2).masked_fill(~mask, float("-inf"))
+        return torch.cat(_moments(x, score.softmax(1)), dim=1)
+
+
+def make_pooling(kind, input_size):
+    """Builds a pooling by name.
+
+    Arguments
+    ---------
+    kind : str
+        ``mean``, ``max``, ``stats`` or ``attentive``.
+    input_size : int
+        Channels of the frames.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Example
+    -------
+    >>> make_pooling("stats", 8).output_size(8)
+    16
+    """
+    if kind == "attentive":
+        return AttentivePooling(input_size)
+    simple = {"mean": MeanPooling, "max": MaxPooling, "stats": StatsPooling}
+    if kind not in simple:
+        raise ValueError(
+            f"pooling is one of attentive, {', '.join(simple)}; got '{kind}'"
+        )
+    return simple[kind]()
