@@ -1,0 +1,1 @@
+"""Attackers, trained from scratch on what the audit gives them."""

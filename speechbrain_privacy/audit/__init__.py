@@ -1,0 +1,1 @@
+"""Freeze, tap, attack, score: what a representation gives away."""

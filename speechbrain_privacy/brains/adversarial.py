@@ -37,8 +37,8 @@ class AdversarialBrain(sb.Brain):
     optimizers : dict
         Role (``model``, ``adversaries``) -> function from parameters to an
         optimizer (``!name:torch.optim.AdamW`` with its settings).
-    n_epochs : int
-        Length of training; schedules run over it.
+    epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
+        Counts the epochs of ``fit``; schedules run over its limit.
     lr_schedules : dict, optional
         Role -> schedule (``nnet.schedules``) of its learning rate, as a
         factor of the optimizer's own. Default: constant.
@@ -46,12 +46,16 @@ class AdversarialBrain(sb.Brain):
         Seed of everything random within a step.
     adversary_steps : int
         Updates of the adversaries for each one of the model.
+    n_classes : dict, optional
+        Attribute -> number of classes, for adversaries that were made
+        without knowing it.
     train_logger : ResumableTrainLogger, optional
     hparams, run_opts, checkpointer
         As in ``speechbrain.Brain``.
 
     Example
     -------
+    >>> from speechbrain.utils.epoch_loop import EpochCounter
     >>> from speechbrain_privacy.nnet.adversaries import Adversary
     >>> class Toy(AdversarialBrain):
     ...     def compute_forward(self, batch, stage):
@@ -70,10 +74,13 @@ class AdversarialBrain(sb.Brain):
     ...         "adversaries": AdversaryEnsemble([member]),
     ...     },
     ...     optimizers={"model": torch.optim.SGD, "adversaries": torch.optim.SGD},
-    ...     n_epochs=1,
+    ...     epoch_counter=EpochCounter(1),
     ...     run_opts={"device": "cpu", "noprogressbar": True},
     ... )
-    >>> brain.fit(range(1, 2), [(torch.rand(4, 7, 5), torch.tensor([0, 1, 1, 0]))])
+    >>> brain.fit(
+    ...     brain.epoch_counter,
+    ...     [(torch.rand(4, 7, 5), torch.tensor([0, 1, 1, 0]))],
+    ... )
     >>> brain.optimizer_step
     1
     """
@@ -82,10 +89,11 @@ class AdversarialBrain(sb.Brain):
         self,
         modules,
         optimizers,
-        n_epochs,
+        epoch_counter,
         lr_schedules=None,
         seed=0,
         adversary_steps=1,
+        n_classes=None,
         train_logger=None,
         hparams=None,
         run_opts=None,
@@ -93,6 +101,8 @@ class AdversarialBrain(sb.Brain):
     ):
         modules = dict(modules)
         modules.setdefault(ADVERSARIES, AdversaryEnsemble())
+        if n_classes is not None:
+            modules[ADVERSARIES].set_classes(n_classes)
         super().__init__(
             modules=modules,
             hparams=hparams,
@@ -100,7 +110,7 @@ class AdversarialBrain(sb.Brain):
             checkpointer=checkpointer,
         )
         self.optimizer_classes = optimizers
-        self.n_epochs = n_epochs
+        self.epoch_counter = epoch_counter
         self.lr_schedules = lr_schedules or {}
         self.seed = seed
         if adversary_steps < 1:
@@ -145,13 +155,21 @@ class AdversarialBrain(sb.Brain):
         module = self.modules[name]
         return getattr(module, "module", module)
 
+    def unwrap_modules(self):
+        """Takes DistributedDataParallel off every module, after training.
+
+        What follows then may run on one process without waiting for others.
+        """
+        for name in self.modules:
+            self.modules[name] = self.unwrapped(name)
+
     # Progress: everything scheduled follows from epoch and step
 
     @property
     def progress(self):
         """Finished fraction of training at the present step, in [0, 1]."""
         within = max(0, self.step - 1) / max(1, self.batches_in_epoch)
-        done = (self.epoch - 1 + within) / max(1, self.n_epochs)
+        done = (self.epoch - 1 + within) / max(1, self.epoch_counter.limit)
         return min(1.0, max(0.0, done))
 
     def learning_rates(self):
@@ -169,10 +187,8 @@ class AdversarialBrain(sb.Brain):
     def on_fit_start(self):
         """Prepares optimizers, recovers the last checkpoint, mends the log."""
         super().on_fit_start()
-        if self.train_logger is not None and hasattr(
-            self.hparams, "epoch_counter"
-        ):
-            self.train_logger.rewind(self.hparams.epoch_counter.current)
+        if self.train_logger is not None:
+            self.train_logger.rewind(self.epoch_counter.current)
 
     def make_dataloader(self, dataset, stage, **kwargs):
         """As the parent's; a batch sampler is told of every new epoch."""

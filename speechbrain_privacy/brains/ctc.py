@@ -48,6 +48,9 @@ class CTCBrain(AdversarialBrain):
         Applied to training waveforms; labels are replicated with them.
     fea_augment : speechbrain.augment.augmenter.Augmenter, optional
         The same for features (after normalisation).
+    augment_from : float
+        Progress of training, in [0, 1), at which augmentation begins: CTC
+        finds its first alignments sooner on clean audio.
     searcher : callable, optional
         ``f(log_probs, lengths) -> per utterance a list of hypotheses with
         .text`` (SpeechBrain's CTC beam searchers), built from the
@@ -63,6 +66,7 @@ class CTCBrain(AdversarialBrain):
         attributes,
         wav_augment=None,
         fea_augment=None,
+        augment_from=0.0,
         searcher=None,
         **kwargs,
     ):
@@ -71,6 +75,7 @@ class CTCBrain(AdversarialBrain):
         self.attributes = list(attributes)
         self.wav_augment = wav_augment
         self.fea_augment = fea_augment
+        self.augment_from = augment_from
         self.searcher = searcher
         self.transcripts = []
 
@@ -93,18 +98,21 @@ class CTCBrain(AdversarialBrain):
         x, lengths = batch.sig
         tokens, token_lengths = batch.tokens
         replicated = (tokens, token_lengths, batch.labels.data)
-        train = stage == sb.Stage.TRAIN
-        if train and self.wav_augment is not None:
+        augment = (
+            stage == sb.Stage.TRAIN and self.progress >= self.augment_from
+        )
+        if augment and self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             replicated = self.wav_augment.replicate_multiple_labels(*replicated)
         x = self.modules.features(x)
         x = self.modules.normalize(x, lengths)
-        if train and self.fea_augment is not None:
+        if augment and self.fea_augment is not None:
             x, lengths = self.fea_augment(x, lengths)
             replicated = self.fea_augment.replicate_multiple_labels(*replicated)
         tokens, token_lengths, labels = replicated
         hidden = self.modules.encoder(x, lengths)
-        logits = self.modules.head(hidden)
+        # The head may be larger than a character set turns out to be.
+        logits = self.modules.head(hidden)[..., : len(self.tokenizer)]
         attack = self.attack(
             hidden, lengths, dict(zip(self.attributes, labels.T)), stage
         )

@@ -61,9 +61,9 @@ def load_asr_data(
         In Hz; audio at another rate is an error.
     frames_per_second : float
         Rate of the encoder's output. A training utterance with fewer
-        frames than CTC needs for its tokens is skipped and reported;
-        in another split it is an error, since leaving it out would change
-        the metric.
+        frames than CTC needs for its tokens is skipped and reported. In
+        another split nothing is left out, since that would change the
+        metric; less than one frame is an error there.
 
     Returns
     -------
@@ -94,12 +94,14 @@ def load_asr_data(
     for split, manifest in read.items():
         kept = {}
         for row in manifest.rows:
-            fault = _too_short(row, tokenizer, frames_per_second)
-            if fault and split != "train":
+            if split != "train" and row["duration"] * frames_per_second < 1:
                 raise ManifestError(
-                    f"{manifest.path}: utterance '{row['ID']}' {fault}"
+                    f"{manifest.path}: utterance '{row['ID']}' lasts "
+                    f"{row['duration']} s, less than one frame of the "
+                    "encoder: take it out of the manifest"
                 )
-            if fault:
+            fault = _too_short(row, tokenizer, frames_per_second)
+            if split == "train" and fault:
                 skipped.append(row["ID"])
                 logger.warning(f"skipped '{row['ID']}': it {fault}")
             else:

@@ -76,6 +76,11 @@ class Tokenizer:
 
     def _use(self, proto):
         self.model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        if len(self) > self.vocab_size:
+            raise ValueError(
+                f"the transcripts need {len(self)} tokens with the blank: "
+                f"raise the key vocab_size, now {self.vocab_size}"
+            )
         return self
 
     def __len__(self):

@@ -1,0 +1,1 @@
+"""Everything that needs an optional dependency, imported when used."""

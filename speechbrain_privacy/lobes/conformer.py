@@ -16,7 +16,7 @@ from speechbrain_privacy.nnet.pooling import frames_mask
 
 
 class Subsampling(torch.nn.Module):
-    """Two strided 2-D convolutions: a quarter of the frames.
+    """Strided 2-D convolutions, each of which halves frames and channels.
 
     Arguments
     ---------
@@ -24,6 +24,8 @@ class Subsampling(torch.nn.Module):
         Feature channels (mel bins).
     output_size : int
         Channels of the output frames.
+    stride : int
+        Input frames for one output frame: 2, 4 or 8.
     channels : int
         Feature maps of the convolutions.
 
@@ -35,15 +37,17 @@ class Subsampling(torch.nn.Module):
     (torch.Size([2, 11, 144]), [11, 5])
     """
 
-    def __init__(self, input_size, output_size, channels=32):
+    def __init__(self, input_size, output_size, stride=4, channels=32):
         super().__init__()
-        self.convs = torch.nn.ModuleList(
-            [
-                torch.nn.Conv2d(1, channels, 3, stride=2, padding=1),
-                torch.nn.Conv2d(channels, channels, 3, stride=2, padding=1),
-            ]
-        )
-        bins = self.strided(self.strided(input_size))
+        if stride not in (2, 4, 8):
+            raise ValueError(f"stride is 2, 4 or 8; got {stride}")
+        self.convs = torch.nn.ModuleList()
+        bins, maps = input_size, 1
+        for _ in range(stride.bit_length() - 1):
+            self.convs.append(
+                torch.nn.Conv2d(maps, channels, 3, stride=2, padding=1)
+            )
+            bins, maps = self.strided(bins), channels
         self.project = torch.nn.Linear(channels * bins, output_size)
 
     @staticmethod
@@ -64,7 +68,7 @@ class Subsampling(torch.nn.Module):
         Returns
         -------
         x : torch.Tensor
-            ``[batch, ceil(ceil(time / 2) / 2), output_size]``.
+            ``[batch, about time / stride, output_size]``.
         counts : torch.Tensor
             Valid frames after the strides, ``[batch]``.
         """
@@ -105,6 +109,8 @@ class ConformerLobe(torch.nn.Module):
         Feature channels.
     d_model, num_layers, nhead, d_ffn, kernel_size, dropout
         As in ``speechbrain.lobes.models.transformer.Conformer``.
+    stride : int
+        Feature frames for one hidden frame: 2, 4 or 8.
     channels : int
         Feature maps of the front-end.
 
@@ -115,9 +121,6 @@ class ConformerLobe(torch.nn.Module):
     torch.Size([2, 10, 32])
     """
 
-    #: Feature frames for one hidden frame.
-    stride = 4
-
     def __init__(
         self,
         input_size,
@@ -127,11 +130,11 @@ class ConformerLobe(torch.nn.Module):
         d_ffn=576,
         kernel_size=31,
         dropout=0.1,
+        stride=4,
         channels=32,
     ):
         super().__init__()
-        self.d_model = d_model
-        self.subsampling = Subsampling(input_size, d_model, channels)
+        self.subsampling = Subsampling(input_size, d_model, stride, channels)
         self.dropout = torch.nn.Dropout(dropout)
         self.positions = RelPosEncXL(d_model)
         self.layers = ConformerEncoder(
@@ -160,7 +163,7 @@ class ConformerLobe(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            ``[batch, time / 4, d_model]``; the relative lengths stay.
+            ``[batch, about time / stride, d_model]``; the relative lengths stay.
         """
         counts = (lengths * feats.shape[1]).round().long()
         counts = counts.clamp(min=1)

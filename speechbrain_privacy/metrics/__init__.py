@@ -1,0 +1,1 @@
+"""Metrics on plain arrays: numpy in, numbers or dataclasses out, no torch."""

@@ -1,41 +1,84 @@
 """CTC speech recognition on CMU AN4, plain or adversarial, then audited.
 
 > python train.py hparams/conformer.yaml --data_folder /path/to/an4
+> python train.py hparams/conformer_adversarial.yaml --data_folder /path/to/an4
+
+Any corpus with manifests (ID, duration, wav, wrd, spk_id, gender) instead:
+
+> python train.py hparams/conformer_adversarial.yaml --data_folder ROOT \
+>     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv
+
+Results: <output_folder>/results.json (error rates), audit.json (attackers),
+train_log.txt, test_transcripts.csv.
 """
 
 import sys
 
 import speechbrain as sb
-from an4_prepare import prepare_an4
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.dataio.sampler import DynamicBatchSampler
+from an4_prepare import prepare_an4
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
+
 from speechbrain_privacy.dataio.asr import load_asr_data
-from speechbrain.utils.distributed import run_on_main
+from speechbrain_privacy.experiments import (
+    SPLITS,
+    audit,
+    choose_manifests,
+    evaluate,
+    fit,
+)
+from speechbrain_privacy.report.summary import print_runs
 
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
+    ddp_init_group(run_opts)
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
     sb.create_experiment_directory(
         experiment_directory=hparams["output_folder"],
         hyperparams_to_save=hparams_file,
         overrides=overrides,
     )
-    run_on_main(
-        prepare_an4,
-        args=[hparams["data_folder"], hparams["manifest_folder"], hparams["split_seed"]],
+
+    # What goes in: the recipe's manifests or the user's.
+    manifests = choose_manifests(
+        {split: hparams[f"{split}_manifest"] for split in SPLITS},
+        hparams["manifest_folder"],
+        prepare=lambda: prepare_an4(
+            hparams["data_folder"],
+            hparams["manifest_folder"],
+            hparams["split_seed"],
+        ),
     )
     data = load_asr_data(
-        {s: hparams[f"{s}_manifest"] for s in ("train","valid","seen","test")},
-        hparams["tokenizer"], hparams["attributes"], hparams["save_folder"], hparams["data_folder"],
-        hparams["model"]["sample_rate"], hparams["model"]["frames_per_second"])
-    if "adversaries" in hparams["modules"]:
-        hparams["modules"]["adversaries"].set_classes(data.labels.sizes)
-    brain = hparams["brain"](modules=hparams["modules"], hparams=hparams, run_opts=run_opts, checkpointer=hparams["checkpointer"])
-    sampler = DynamicBatchSampler(data.datasets["train"], hparams["batch_seconds"], num_buckets=10, seed=hparams["seed"])
-    brain.fit(hparams["epoch_counter"], data.datasets["train"], data.datasets["valid"],
-        train_loader_kwargs={"batch_sampler": sampler, "num_workers": hparams["num_workers"]}, valid_loader_kwargs={"batch_size": 16})
-    brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
-    print("TEST", brain.word_errors().rate)
-    print("ADV", brain.adversary_accuracy(data.datasets["seen"], batch_size=16))
+        manifests,
+        hparams["tokenizer"],
+        hparams["attributes"],
+        save_folder=hparams["save_folder"],
+        data_folder=hparams["data_folder"],
+        sample_rate=hparams["model"]["sample_rate"],
+        frames_per_second=hparams["model"]["frames_per_second"],
+    )
+
+    # Which Brain: its adversaries, if any, read the labels of the data.
+    brain = hparams["brain"](
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+        n_classes=data.labels.sizes,
+    )
+    fit(
+        brain,
+        data,
+        batch_seconds=hparams["batch_seconds"],
+        num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
+    )
+
+    # Which audit: fresh attackers on what the model has become.
+    if if_main_process():
+        folder = hparams["output_folder"]
+        evaluate(brain, data, folder, hparams["name"], hparams["seed"])
+        audit(brain, data, hparams["audit"], folder)
+        print_runs([folder])

@@ -1,0 +1,85 @@
+"""CTC speech recognition on MiniSpeech, the synthetic corpus, plain or adversarial, then audited.
+
+> python train.py hparams/conformer.yaml
+> python train.py hparams/conformer_adversarial.yaml
+
+Any corpus with manifests (ID, duration, wav, wrd, spk_id, gender) instead:
+
+> python train.py hparams/conformer_adversarial.yaml --data_folder ROOT \
+>     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv
+
+Results: <output_folder>/results.json (error rates), audit.json (attackers),
+train_log.txt, test_transcripts.csv.
+"""
+
+import sys
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from minispeech_prepare import prepare_minispeech
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
+
+from speechbrain_privacy.dataio.asr import load_asr_data
+from speechbrain_privacy.experiments import (
+    SPLITS,
+    audit,
+    choose_manifests,
+    evaluate,
+    fit,
+)
+from speechbrain_privacy.report.summary import print_runs
+
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    ddp_init_group(run_opts)
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # What goes in: the recipe's manifests or the user's.
+    def prepare():
+        hparams["data_folder"] = prepare_minispeech(
+            hparams["data_folder"], hparams["manifest_folder"]
+        )
+
+    manifests = choose_manifests(
+        {split: hparams[f"{split}_manifest"] for split in SPLITS},
+        hparams["manifest_folder"],
+        prepare,
+    )
+    data = load_asr_data(
+        manifests,
+        hparams["tokenizer"],
+        hparams["attributes"],
+        save_folder=hparams["save_folder"],
+        data_folder=hparams["data_folder"],
+        sample_rate=hparams["model"]["sample_rate"],
+        frames_per_second=hparams["model"]["frames_per_second"],
+    )
+
+    # Which Brain: its adversaries, if any, read the labels of the data.
+    brain = hparams["brain"](
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+        n_classes=data.labels.sizes,
+    )
+    fit(
+        brain,
+        data,
+        batch_seconds=hparams["batch_seconds"],
+        num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
+    )
+
+    # Which audit: fresh attackers on what the model has become.
+    if if_main_process():
+        folder = hparams["output_folder"]
+        evaluate(brain, data, folder, hparams["name"], hparams["seed"])
+        audit(brain, data, hparams["audit"], folder)
+        print_runs([folder])

@@ -1,0 +1,64 @@
+"""Where a number comes from: versions, git state, data fingerprints."""
+
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("speechbrain", "torch", "torchaudio", "numpy")
+
+
+def fingerprint(manifest):
+    """Short hash of a manifest's utterances, labels and durations.
+
+    Independent of where the corpus lies.
+
+    Arguments
+    ---------
+    manifest : Manifest
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for row in sorted(manifest.rows, key=lambda row: row["ID"]):
+        cells = [f"{k}={v}" for k, v in sorted(row.items()) if k != "wav"]
+        digest.update("\x1f".join(cells).encode() + b"\x1e")
+    return digest.hexdigest()[:16]
+
+
+def git_state():
+    """Commit of this package's checkout, ``+dirty`` if changed; or ''."""
+    here = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *command],
+                cwd=here,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for command in (
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no", "."],
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+dirty" if changes else "")
+
+
+def provenance():
+    """Versions of everything a result depends on."""
+    from speechbrain_privacy import __version__
+
+    return {
+        "speechbrain_privacy": __version__,
+        "git": git_state(),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+    }

@@ -1,0 +1,136 @@
+"""The command ``speechbrain-privacy``."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(arguments=None):
+    """Runs a subcommand; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="speechbrain-privacy",
+        description="Private, fair and efficient speech representations.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser(
+        "demo",
+        help="train a plain and an adversarial model on synthetic speech, "
+        "attack both, compare",
+    )
+    demo.add_argument(
+        "--output", default="results/demo", help="folder of the results"
+    )
+    demo.add_argument(
+        "options",
+        nargs="*",
+        help="passed on to train.py, after '--', e.g. -- --device cuda:0",
+    )
+    demo.set_defaults(run=_demo)
+
+    report = commands.add_parser(
+        "report", help="compare finished runs: a table and a picture"
+    )
+    report.add_argument("runs", nargs="+", help="output folders of runs")
+    report.add_argument("--plot", help="where the picture goes (png, svg, pdf)")
+    report.add_argument(
+        "--markdown", action="store_true", help="print a Markdown table"
+    )
+    report.set_defaults(run=_report)
+
+    speech = commands.add_parser(
+        "make-minispeech", help="synthesise the embedded corpus, any size"
+    )
+    _add_minispeech_arguments(speech)
+    speech.set_defaults(run=_make_minispeech)
+
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError, ImportError) as fault:
+        print(f"speechbrain-privacy: {fault}", file=sys.stderr)
+        return 2
+
+
+def make_minispeech(arguments=None):
+    """The command ``make_minispeech``."""
+    return main(
+        ["make-minispeech", *(sys.argv[1:] if arguments is None else arguments)]
+    )
+
+
+def _report(options):
+    from speechbrain_privacy.report.plots import plot_tradeoff
+    from speechbrain_privacy.report.summary import (
+        describe,
+        describe_adversaries,
+        format_table,
+        load_run,
+        summarise,
+    )
+
+    runs = [load_run(folder) for folder in options.runs]
+    rows = summarise(runs)
+    print(format_table(rows, markdown=options.markdown))
+    print(f"\n{describe(runs)}")
+    if adversaries := describe_adversaries(runs):
+        print(f"\n{adversaries}")
+    if options.plot:
+        print(f"\npicture: {plot_tradeoff(rows, options.plot).resolve()}")
+
+
+def _demo(options):
+    recipe = Path(__file__).parents[1] / "recipes/MiniSpeech/ASR/CTC"
+    if not (recipe / "train.py").is_file():
+        raise FileNotFoundError(
+            "the demo runs a recipe of the source tree, which is not here: "
+            "clone the repository and install it with pip install -e"
+        )
+    output = Path(options.output).resolve()
+    names = ("conformer", "conformer_adversarial")
+    for name in names:
+        subprocess.run(
+            [
+                sys.executable,
+                "train.py",
+                f"hparams/{name}.yaml",
+                f"--output_folder={output / name}",
+                *options.options,
+            ],
+            cwd=recipe,
+            check=True,
+        )
+    return main(
+        [
+            "report",
+            *(str(output / name) for name in names),
+            f"--plot={output / 'tradeoff.png'}",
+        ]
+    )
+
+
+def _add_minispeech_arguments(parser):
+    parser.add_argument("--hours", type=float, help="approximate length")
+    parser.add_argument("--speakers", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument(
+        "--folder", help="where to (default: the user's cache folder)"
+    )
+    parser.add_argument("--processes", type=int, help="default: one per core")
+
+
+def _make_minispeech(options):
+    from speechbrain_privacy.dataio import minispeech
+
+    if options.hours is None:
+        settings = minispeech.Settings(options.speakers, seed=options.seed)
+    else:
+        settings = minispeech.Settings.lasting(
+            options.hours, options.speakers, options.seed
+        )
+    print(minispeech.make_minispeech(settings, options.folder, options.processes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

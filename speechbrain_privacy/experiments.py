@@ -1,0 +1,193 @@
+"""What every CTC recipe does around its Brain: fit, test, audit, write.
+
+A recipe's ``train.py`` says what goes in; values come from its YAML.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_privacy.audit.audit import write_json
+from speechbrain_privacy.audit.provenance import fingerprint, provenance
+from speechbrain_privacy.metrics.error_rates import (
+    character_errors,
+    word_errors,
+)
+from speechbrain_privacy.metrics.uncertainty import bootstrap_ratio
+
+logger = get_logger(__name__)
+
+RESULTS = "results.json"
+AUDIT = "audit.json"
+SPLITS = ("train", "valid", "test", "seen")
+
+
+def choose_manifests(paths, manifest_folder, prepare):
+    """The recipe's own manifests, or the user's.
+
+    Arguments
+    ---------
+    paths : dict
+        Split -> CSV path. ``seen`` (held-out utterances of training
+        speakers) may be left empty, and is left out when the training
+        manifest is the user's and ``seen`` still the recipe's.
+    manifest_folder : str
+        Where the recipe's own manifests are.
+    prepare : callable
+        Makes them; called only if one of them is used.
+
+    Returns
+    -------
+    dict
+        Split -> path of the manifests to use.
+
+    Raises
+    ------
+    ValueError
+        If the user gives some of train, valid and test but not all.
+    """
+    own = {
+        split: Path(path).parent == Path(manifest_folder)
+        for split, path in paths.items()
+        if path
+    }
+    main = [own[split] for split in ("train", "valid", "test")]
+    if any(main) and not all(main):
+        raise ValueError(
+            "give train_manifest, valid_manifest and test_manifest together, "
+            "or none of them: speakers of two corpora must not be mixed"
+        )
+    if all(main):
+        run_on_main(prepare)
+        return {split: path for split, path in paths.items() if path}
+    return {split: paths[split] for split, mine in own.items() if not mine}
+
+
+def fit(brain, data, batch_seconds, num_workers=0, num_buckets=10, seed=0):
+    """Trains on batches of about equal duration.
+
+    Arguments
+    ---------
+    brain : CTCBrain
+    data : ASRData
+    batch_seconds : float
+        Audio in a batch, padding included.
+    num_workers : int
+        Processes that read audio.
+    num_buckets : int
+        Of utterance lengths.
+    seed : int
+        Of the order of the batches.
+    """
+    sampler = DynamicBatchSampler(
+        data.datasets["train"],
+        batch_seconds,
+        num_buckets=num_buckets,
+        seed=seed,
+    )
+    brain.fit(
+        brain.epoch_counter,
+        data.datasets["train"],
+        data.datasets["valid"],
+        train_loader_kwargs={
+            "batch_sampler": sampler,
+            "num_workers": num_workers,
+        },
+        valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
+    )
+    brain.unwrap_modules()
+
+
+def evaluate(brain, data, output_folder, name, seed):
+    """Tests the last checkpoint and writes ``results.json``.
+
+    Arguments
+    ---------
+    brain : CTCBrain
+    data : ASRData
+    output_folder : str
+    name : str
+        Of the model, in tables.
+    seed : int
+        Of the training, to be stored.
+
+    Returns
+    -------
+    dict
+        As written; also ``test_transcripts.csv``.
+    """
+    brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
+    transcripts = brain.transcripts
+    brain.write_transcripts(Path(output_folder) / "test_transcripts.csv")
+    rows = {row["ID"]: row for row in data.manifests["test"].rows}
+    results = {
+        "name": name,
+        "seed": seed,
+        "epochs": brain.epoch_counter.limit,
+        "train": fingerprint(data.manifests["train"]),
+        "test": fingerprint(data.manifests["test"]),
+        "skipped_in_training": data.skipped,
+        "decoding": "greedy" if brain.searcher is None else "beam search",
+        "WER": _rate(word_errors, transcripts, rows),
+        "CER": _rate(character_errors, transcripts, rows),
+        "provenance": provenance(),
+    }
+    for gender in sorted({rows[key].get("gender", "") for key in rows} - {""}):
+        some = [t for t in transcripts if rows[t[0]]["gender"] == gender]
+        results[f"WER {gender}"] = _rate(word_errors, some, rows)
+    if "seen" in data.datasets:
+        results["adversaries"] = {
+            "accuracy": brain.adversary_accuracy(
+                data.datasets["seen"], batch_size=16
+            ),
+            "chance": {
+                attribute: 1 / n for attribute, n in data.labels.sizes.items()
+            },
+            "utterances": len(data.datasets["seen"]),
+        }
+    write_json(Path(output_folder) / RESULTS, results)
+    return results
+
+
+def _rate(count, transcripts, rows):
+    """Percent, with an interval over speakers where these are known."""
+    counts = [count(ref, hyp) for _, ref, hyp in transcripts]
+    speakers = [rows[key].get("spk_id", "") for key, _, _ in transcripts]
+    if "" in speakers or len(set(speakers)) < 2:
+        total = sum(counts[1:], counts[0])
+        return {"value": total.rate, "n_speakers": len(set(speakers) - {""})}
+    interval = bootstrap_ratio(
+        [100.0 * c.errors for c in counts],
+        [c.reference for c in counts],
+        speakers,
+    )
+    return asdict(interval)
+
+
+def audit(brain, data, auditor, output_folder):
+    """Audits the trained model and writes ``audit.json``.
+
+    Arguments
+    ---------
+    brain : CTCBrain
+    data : ASRData
+        Attackers learn on ``train`` and are scored on ``test``.
+    auditor : Audit
+    output_folder : str
+
+    Returns
+    -------
+    dict
+        As written.
+    """
+    found = auditor.run(
+        brain,
+        train=(data.datasets["train"], data.manifests["train"]),
+        test=(data.datasets["test"], data.manifests["test"]),
+        progressbar=not brain.noprogressbar,
+    )
+    write_json(Path(output_folder) / AUDIT, found)
+    return found
