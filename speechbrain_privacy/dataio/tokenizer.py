@@ -39,14 +39,19 @@ class Tokenizer:
 
     def train(self, texts):
         """Learns the tokens from transcripts; returns itself."""
+        texts = list(texts)
+        size = self.vocab_size
+        if self.kind == "char":
+            # With fewer, SentencePiece would silently drop rare characters.
+            size = len(set("".join(texts)) - {" "}) + 2  # blank, word start
+            self._check_fits(size)
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
                 model_writer=model,
                 model_type=self.kind,
-                vocab_size=self.vocab_size,
-                hard_vocab_limit=self.kind != "char",
+                vocab_size=size,
                 unk_id=BLANK,
                 bos_id=-1,
                 eos_id=-1,
@@ -76,12 +81,15 @@ class Tokenizer:
 
     def _use(self, proto):
         self.model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        if len(self) > self.vocab_size:
-            raise ValueError(
-                f"the transcripts need {len(self)} tokens with the blank: "
-                f"raise the key vocab_size, now {self.vocab_size}"
-            )
+        self._check_fits(len(self))
         return self
+
+    def _check_fits(self, size):
+        if size > self.vocab_size:
+            raise ValueError(
+                f"there are {size} tokens with the blank: raise the key "
+                f"vocab_size, now {self.vocab_size}"
+            )
 
     def __len__(self):
         return self.model.get_piece_size()

@@ -112,16 +112,20 @@ def eer_from_counts(mated, nonmated):
     numpy.ndarray
         In [0, 1], ``[...]``; NaN where all weights of one kind are 0.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        miss = np.cumsum(mated, -1)
-        miss = miss / miss[..., -1:]
-        accept = np.cumsum(nonmated, -1)
-        accept = 1.0 - accept / accept[..., -1:]
-    gap = np.abs(miss - accept)
+    missed = np.cumsum(mated, -1)
+    rejected = np.cumsum(nonmated, -1)
+    n_mated, n_nonmated = missed[..., -1:], rejected[..., -1:]
+    accepted = n_nonmated - rejected
+    # Over a common denominator counts stay whole, and equal gaps are equal:
+    # the first of them counts, whatever the rounding.
+    gap = np.abs(missed * n_nonmated - accepted * n_mated)
     best = np.argmin(gap, axis=-1)[..., None]
-    return (
-        np.take_along_axis(miss, best, -1) + np.take_along_axis(accept, best, -1)
-    )[..., 0] / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = (
+            np.take_along_axis(missed, best, -1) / n_mated
+            + np.take_along_axis(accepted, best, -1) / n_nonmated
+        )
+    return rates[..., 0] / 2
 
 
 def equal_error_rate(mated, nonmated):

@@ -40,9 +40,14 @@ def frames_mask(counts, n_frames):
 
 
 def _moments(x, weights):
-    """Weighted mean and standard deviation; ``weights`` sum to 1 over time."""
-    mean = torch.einsum("btd,bt->bd", x, weights)
-    second = torch.einsum("btd,bt->bd", x * x, weights)
+    """Weighted mean and standard deviation; ``weights`` sum to 1 over time.
+
+    In float32 even under autocast: the difference of two moments would not
+    survive bfloat16. (Products and sums, unlike einsum, are not autocast.)
+    """
+    x, weights = x.float(), weights.float().unsqueeze(2)
+    mean = (x * weights).sum(1)
+    second = (x * x * weights).sum(1)
     # The floor keeps the gradient of the root finite on constant channels.
     std = (second - mean * mean).clamp(min=1e-5).sqrt()
     return mean, std
@@ -64,9 +69,9 @@ class MeanPooling(torch.nn.Module):
 
     def forward(self, x, mask):
         """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, dim]``."""
-        weights = mask.to(x.dtype)
+        weights = mask.float()
         weights = weights / weights.sum(1, keepdim=True)
-        return torch.einsum("btd,bt->bd", x, weights)
+        return (x.float() * weights.unsqueeze(2)).sum(1)
 
 
 class MaxPooling(torch.nn.Module):
@@ -104,7 +109,7 @@ class StatsPooling(torch.nn.Module):
 
     def forward(self, x, mask):
         """``x [batch, time, dim]``, ``mask [batch, time]`` -> ``[batch, 2 dim]``."""
-        weights = mask.to(x.dtype)
+        weights = mask.float()
         return torch.cat(
             _moments(x, weights / weights.sum(1, keepdim=True)), dim=1
         )
