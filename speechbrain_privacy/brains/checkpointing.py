@@ -36,18 +36,14 @@ class AtomicCheckpointer(Checkpointer):
 
     def save_checkpoint(self, *args, **kwargs):
         """As the parent's; arguments and result are the same."""
-        final = self.checkpoints_dir
-        self.checkpoints_dir = final / self.PARTIAL
         if if_main_process():
-            shutil.rmtree(self.checkpoints_dir, ignore_errors=True)
-            self.checkpoints_dir.mkdir()
-        try:
-            saved = super().save_checkpoint(*args, **kwargs)
-        finally:
-            self.checkpoints_dir = final
+            partial = self.checkpoints_dir / self.PARTIAL
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+        saved = super().save_checkpoint(*args, **kwargs)
         if saved is None:  # not the main process
             return None
-        path = final / saved.path.name
+        path = self.checkpoints_dir / saved.path.name
         os.replace(saved.path, path)
         return saved._replace(
             path=path,
@@ -56,6 +52,15 @@ class AtomicCheckpointer(Checkpointer):
                 for name, file in saved.paramfiles.items()
             },
         )
+
+    def _new_checkpoint_dirpath(self):
+        return self._beside(super()._new_checkpoint_dirpath())
+
+    def _custom_checkpoint_dirpath(self, name):
+        return self._beside(super()._custom_checkpoint_dirpath(name))
+
+    def _beside(self, path):
+        return path.parent / self.PARTIAL / path.name
 
 
 def seed_step(seed, epoch, step, rank):

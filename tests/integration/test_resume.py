@@ -1,0 +1,116 @@
+"""A run that is killed comes back as if nothing had happened."""
+
+import random
+
+import pytest
+import torch
+
+from tests.integration.recipes import TINY, own_corpus, run
+
+#: Dropout, speed perturbation, SpecAugment, accumulation over three batches
+#: (which does not divide the epoch), renewed adversaries, extra steps.
+OPTIONS = (
+    "--number_of_epochs=2",
+    "--augment_from=0.0",
+    "--grad_accumulation_factor=3",
+    "--ckpt_interval_minutes=0",
+    "--ckpt_interval_steps=2",
+    "--adversary={reinit_every: 2, combination: sampled}",
+    "--adversary_steps=2",
+)
+
+KILL = """
+import os, signal
+from speechbrain_privacy.brains.ctc import CTCBrain
+from speechbrain.utils import checkpoints
+calls = 0
+def killing(function, last):
+    def wrapped(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapped
+"""
+#: In the middle of training, or in the middle of writing a checkpoint.
+IN_STEP = KILL + "CTCBrain.fit_batch = killing(CTCBrain.fit_batch, {})"
+IN_SAVE = KILL + (
+    "hooks = checkpoints.DEFAULT_SAVE_HOOKS\n"
+    "hooks[__import__('torch').nn.Module] = killing("
+    "hooks[__import__('torch').nn.Module], {})"
+)
+
+
+def train(toy_corpus, output, before="", check=True):
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer_adversarial",
+        *TINY,
+        *OPTIONS,
+        *own_corpus(toy_corpus),
+        f"--output_folder={output}",
+        before=before,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return done
+
+
+def outcome(output):
+    """Weights, optimizer moments and log of a finished run."""
+    (last,) = (output / "save").glob("CKPT*")
+    tensors = {}
+    for path in sorted(last.glob("*.ckpt")):
+        if path.stem in ("encoder", "head", "adversaries") or "optim" in path.stem:
+            tensors[path.stem] = torch.load(path, weights_only=True)
+    assert len(tensors) == 5
+    return tensors, (output / "train_log.txt").read_text()
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
+            assert_equal(x, y)
+    else:
+        assert a == b
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy_corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole")
+    train(toy_corpus, output)
+    return outcome(output)
+
+
+def test_killed_at_random_steps(toy_corpus, uninterrupted, tmp_path):
+    weights, log = uninterrupted
+    n_steps = sum(1 for _ in log.splitlines()) * 4  # 4 batches an epoch
+    steps = random.Random().sample(range(2, n_steps + 1), 2)
+    for step in sorted(steps):
+        killed = train(toy_corpus, tmp_path, IN_STEP.format(step), check=False)
+        assert killed.returncode == -9, (steps, killed.stderr[-3000:])
+    train(toy_corpus, tmp_path)
+    again = outcome(tmp_path)
+    assert_equal(weights, again[0])
+    assert log == again[1], steps
+
+
+def test_killed_while_a_checkpoint_is_written(
+    toy_corpus, uninterrupted, tmp_path
+):
+    # Five modules and optimizers' worth of hooks: the second checkpoint.
+    killed = train(toy_corpus, tmp_path, IN_SAVE.format(5), check=False)
+    assert killed.returncode == -9
+    train(toy_corpus, tmp_path)
+    again = outcome(tmp_path)
+    assert_equal(uninterrupted[0], again[0])
+    assert uninterrupted[1] == again[1]
