@@ -80,6 +80,7 @@ class AdversarialBrain(sb.Brain):
     >>> brain.fit(
     ...     brain.epoch_counter,
     ...     [(torch.rand(4, 7, 5), torch.tensor([0, 1, 1, 0]))],
+    ...     train_loader_kwargs={"batch_size": None},
     ... )
     >>> brain.optimizer_step
     1
@@ -105,7 +106,7 @@ class AdversarialBrain(sb.Brain):
             modules[ADVERSARIES].set_classes(n_classes)
         super().__init__(
             modules=modules,
-            hparams=hparams,
+            hparams=hparams or {},  # SpeechBrain's loaders look into it
             run_opts=run_opts,
             checkpointer=checkpointer,
         )

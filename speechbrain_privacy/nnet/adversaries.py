@@ -285,6 +285,12 @@ class Adversary(torch.nn.Module):
                 f"the adversary on '{self.attribute}' does not know its "
                 "number of classes: give n_classes or call set_classes"
             )
+        if x.dim() != 3 or not x.shape[:1] == lengths.shape == labels.shape:
+            raise ValueError(
+                "an adversary takes [batch, time, dim], [batch] lengths and "
+                f"[batch] labels; got {list(x.shape)}, {list(lengths.shape)}, "
+                f"{list(labels.shape)}"
+            )
         counts = frame_counts(lengths, x.shape[1])
         if self.objective == "pairs":
             return self._pairs(x, counts, labels)
