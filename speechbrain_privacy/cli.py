@@ -129,7 +129,9 @@ def _make_minispeech(options):
         settings = minispeech.Settings.lasting(
             options.hours, options.speakers, options.seed
         )
-    print(minispeech.make_minispeech(settings, options.folder, options.processes))
+    print(
+        minispeech.make_minispeech(settings, options.folder, options.processes)
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from tqdm import tqdm
 
 from speechbrain_privacy.nnet.pooling import frames_mask
 
+#: Fewer training steps than this are a mistake, not an attack.
+MIN_STEPS = 10
+
 
 @dataclass
 class LearningCurve:
@@ -55,7 +58,10 @@ class NetworkAttacker:
     ...     {i: rng.normal(i % 2, 1, (30, 4)) for i in range(20)}
     ... )
     >>> attacker = NetworkAttacker(
-    ...     partial(TDNN, channels=8, embedding_size=4), epochs=5, segment=0.2
+    ...     partial(TDNN, channels=8, embedding_size=4),
+    ...     epochs=5,
+    ...     batch_size=16,
+    ...     segment=0.2,
     ... )
     >>> curve = attacker.fit(
     ...     data, [i % 2 for i in range(20)], frames_per_second=100, seed=0
@@ -153,11 +159,14 @@ class NetworkAttacker:
         parameters = [*self.network.parameters(), *output.parameters()]
         n_items = len(data) * self.crops
         optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=0.05)
+        n_steps = self.epochs * max(1, n_items // self.batch_size)
+        if n_steps < MIN_STEPS:
+            raise ValueError(
+                f"an attacker that takes {n_steps} steps learns nothing: give "
+                "it more epochs or crops, or a smaller batch_size"
+            )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.lr,
-            total_steps=self.epochs * max(1, n_items // self.batch_size),
-            pct_start=0.2,
+            optimizer, self.lr, total_steps=n_steps, pct_start=0.2
         )
         curve = LearningCurve()
         self.network.train()

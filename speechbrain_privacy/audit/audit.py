@@ -136,7 +136,9 @@ class Audit:
                 **fit,
             )
             found["speaker"][name] = {
-                **self._speaker_scores(attacker.embed(unseen), unseen, test_rows),
+                **self._speaker_scores(
+                    attacker.embed(unseen), unseen, test_rows
+                ),
                 "training": asdict(curve),
             }
         for attribute in self.attributes:
@@ -165,7 +167,9 @@ class Audit:
             "n_nonmated": int((left != right).sum()),
         }
         for attribute in self.attributes:
-            group = np.array([rows[key].get(attribute, "") for key in unseen.ids])
+            group = np.array(
+                [rows[key].get(attribute, "") for key in unseen.ids]
+            )
             same = (group[first] == group[second]) & (group[first] != "")
             result[f"eer_same_{attribute}"] = asdict(
                 self._pair_eer(scores[same], left[same], right[same])
@@ -196,7 +200,9 @@ class Audit:
             name=f"{tap}: {attribute}, {name}",
             **fit,
         )
-        values = np.array([test_rows[key].get(attribute, "") for key in unseen.ids])
+        values = np.array(
+            [test_rows[key].get(attribute, "") for key in unseen.ids]
+        )
         scored = np.isin(values, classes)
         scores = attacker.class_scores(unseen)
         speakers = np.array([test_rows[key]["spk_id"] for key in unseen.ids])

@@ -98,9 +98,7 @@ class CTCBrain(AdversarialBrain):
         x, lengths = batch.sig
         tokens, token_lengths = batch.tokens
         replicated = (tokens, token_lengths, batch.labels.data)
-        augment = (
-            stage == sb.Stage.TRAIN and self.progress >= self.augment_from
-        )
+        augment = stage == sb.Stage.TRAIN and self.progress >= self.augment_from
         if augment and self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             replicated = self.wav_augment.replicate_multiple_labels(*replicated)

@@ -88,9 +88,7 @@ class Settings:
     def name(self):
         """Folder name: readable, different for different settings."""
         digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
-        return (
-            f"minispeech-{self.n_speakers}x{self.n_utterances}-{digest[:8]}"
-        )
+        return f"minispeech-{self.n_speakers}x{self.n_utterances}-{digest[:8]}"
 
 
 def cache_folder():

@@ -86,6 +86,8 @@ class Synthesiser:
         )
         if self.rate <= 0:
             raise RuntimeError("eSpeak NG could not be initialised")
+        # It has seeded its own noise with the time of day.
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         callback_type = ctypes.CFUNCTYPE(
             ctypes.c_int,
             ctypes.POINTER(ctypes.c_short),

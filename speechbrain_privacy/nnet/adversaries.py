@@ -93,6 +93,46 @@ def segments(x, counts, n_frames, starts=None):
     return x[rows, index], mask
 
 
+class Spliced(torch.nn.Module):
+    """A linear layer over a frame and its neighbours, then a ReLU.
+
+    The same map as a convolution over time with zero padding, as one matrix
+    product: at the sizes of an adversary that is several times faster on a
+    CPU, and the time axis stays second.
+
+    Arguments
+    ---------
+    input_size, output_size : int
+    width : int
+        Frames that are seen, odd.
+    dilation : int
+        Distance between them.
+
+    Example
+    -------
+    >>> Spliced(4, 8, width=3)(torch.rand(2, 10, 4)).shape
+    torch.Size([2, 10, 8])
+    """
+
+    def __init__(self, input_size, output_size, width=3, dilation=1):
+        super().__init__()
+        if width % 2 == 0:
+            raise ValueError(f"the width of a layer is odd, got {width}")
+        self.width = width
+        self.dilation = dilation
+        self.linear = torch.nn.Linear(width * input_size, output_size)
+
+    def forward(self, x):
+        """``x [batch, time, input]`` -> ``[batch, time, output]``."""
+        n_frames, reach = x.shape[1], self.dilation * (self.width // 2)
+        x = F.pad(x, (0, 0, reach, reach))
+        views = [
+            x[:, i * self.dilation : i * self.dilation + n_frames]
+            for i in range(self.width)
+        ]
+        return torch.relu(self.linear(torch.cat(views, dim=2)))
+
+
 class Adversary(torch.nn.Module):
     """One attacker: frame layers, pooling, classifier.
 
@@ -164,9 +204,7 @@ class Adversary(torch.nn.Module):
                 f"got '{objective}'"
             )
         if level not in ("utterance", "frame"):
-            raise ValueError(
-                f"level is 'utterance' or 'frame'; got '{level}'"
-            )
+            raise ValueError(f"level is 'utterance' or 'frame'; got '{level}'")
         if level == "frame" and objective != "classify":
             raise ValueError(f"a frame-level member cannot use '{objective}'")
         if weight < 0:
@@ -182,16 +220,7 @@ class Adversary(torch.nn.Module):
         frames = []
         size = input_size
         for i, n in enumerate(channels):
-            reach = dilation**i
-            frames.append(
-                torch.nn.Conv1d(
-                    size,
-                    n,
-                    kernel_size,
-                    dilation=reach,
-                    padding=reach * (kernel_size - 1) // 2,
-                )
-            )
+            frames.append(Spliced(size, n, kernel_size, dilation**i))
             size = n
         self.frames = torch.nn.ModuleList(frames)
         self.pooling = None
@@ -252,14 +281,11 @@ class Adversary(torch.nn.Module):
             ``[batch, embedding]``, or ``[batch, time, embedding]`` at frame
             level.
         """
-        if self.frames:
-            # Padding is silenced before each convolution: an utterance gives
-            # the same embedding alone and in a padded batch.
-            valid = mask.unsqueeze(1)
-            x = x.transpose(1, 2)
-            for layer in self.frames:
-                x = torch.relu(layer(x.masked_fill(~valid, 0.0)))
-            x = x.transpose(1, 2)
+        padding = ~mask.unsqueeze(2)
+        for layer in self.frames:
+            # Padding is silenced before each layer: an utterance gives the
+            # same embedding alone and in a padded batch.
+            x = layer(x.masked_fill(padding, 0.0))
         if self.pooling is not None:
             x = self.pooling(x, mask)
         return self.hidden(x)
@@ -352,7 +378,10 @@ class Adversary(torch.nn.Module):
         if self.training:
             starts = (None, None)
         else:  # the two ends of each utterance
-            starts = (torch.zeros_like(counts), (counts - n_frames).clamp(min=0))
+            starts = (
+                torch.zeros_like(counts),
+                (counts - n_frames).clamp(min=0),
+            )
         views = [
             self.embed(*segments(x, counts, n_frames, start))
             for start in starts
@@ -578,9 +607,7 @@ class AdversaryEnsemble(torch.nn.Module):
                 name: self._chance_loss(name, outputs[name]) for name in names
             }
             shares = self._shares(attribute, outputs, chance)
-            strength.copy_(
-                self.weights[attribute] * self.multiplier * shares
-            )
+            strength.copy_(self.weights[attribute] * self.multiplier * shares)
             output.members.update(outputs)
             output.loss = output.loss + sum(o.loss for o in outputs.values())
         return output

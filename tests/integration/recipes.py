@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 #: A model that trains in a second; every option of the real one is on.
 TINY = (
     "--model={d_model: 16, num_layers: 1, d_ffn: 16, dropout: 0.1}",
-    "--attack={epochs: 2}",
+    "--attack={epochs: 6, batch_size: 4}",
     "--batch_seconds=4",
     "--device=cpu",
     "--noprogressbar",

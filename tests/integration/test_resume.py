@@ -66,7 +66,10 @@ def outcome(output):
     (last,) = (output / "save").glob("CKPT*")
     tensors = {}
     for path in sorted(last.glob("*.ckpt")):
-        if path.stem in ("encoder", "head", "adversaries") or "optim" in path.stem:
+        if (
+            path.stem in ("encoder", "head", "adversaries")
+            or "optim" in path.stem
+        ):
             tensors[path.stem] = torch.load(path, weights_only=True)
     assert len(tensors) == 5
     return tensors, (output / "train_log.txt").read_text()
@@ -80,7 +83,7 @@ def assert_equal(a, b):
         assert a.keys() == b.keys()
         for key in a:
             assert_equal(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
+    elif isinstance(a, list | tuple):
         assert len(a) == len(b)
         for x, y in zip(a, b):
             assert_equal(x, y)

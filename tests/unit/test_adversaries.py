@@ -179,7 +179,10 @@ def test_pairs_loss_matches_a_loop():
     full = torch.ones(3, 5, dtype=torch.bool)
     z = F.normalize(
         torch.cat(
-            [member.embed(hidden[:, :5], full), member.embed(hidden[:, 5:], full)]
+            [
+                member.embed(hidden[:, :5], full),
+                member.embed(hidden[:, 5:], full),
+            ]
         ),
         dim=1,
     )

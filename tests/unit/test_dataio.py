@@ -98,9 +98,12 @@ def test_items_carry_tokens_and_labels(toy_corpus, tmp_path):
     item = data.datasets["train"][0]
     assert item["sig"].shape == (RATE,)
     assert item["labels"].tolist() == [0, 0]
-    assert Tokenizer("char", 10).load(tmp_path / "tokenizer.model").decode(
-        item["tokens"]
-    ) == item["wrd"]
+    assert (
+        Tokenizer("char", 10)
+        .load(tmp_path / "tokenizer.model")
+        .decode(item["tokens"])
+        == item["wrd"]
+    )
     # Validation speakers are unknown, their gender is not.
     assert data.datasets["valid"][0]["labels"].tolist() == [UNKNOWN, 0]
     assert data.skipped == []

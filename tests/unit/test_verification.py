@@ -19,9 +19,9 @@ from speechbrain_privacy.metrics.verification import (
 )
 
 #: A few levels, so that ties are the rule.
-SCORES = st.lists(
-    st.integers(-4, 4).map(float), min_size=1, max_size=30
-).map(np.array)
+SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=30).map(
+    np.array
+)
 
 
 def naive_eer(mated, nonmated):

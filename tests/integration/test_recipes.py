@@ -1,0 +1,164 @@
+"""Every recipe through its real ``train.py``."""
+
+import csv
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.integration.recipes import TINY, own_corpus, run
+
+ROWS = [
+    row
+    for path in sorted((ROOT / "tests/recipes").glob("*.csv"))
+    for row in csv.DictReader(path.open(newline=""))
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["Hparam_file"])
+def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            row["Script_file"],
+            row["Hparam_file"],
+            f"--output_folder={tmp_path}",
+            "--device=cpu",
+            *shlex.split(row["test_debug_flags"]),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    wanted = row["test_debug_checks"].split("file_exists=[")[1].split("]")[0]
+    for name in wanted.split(","):
+        assert (tmp_path / name).is_file(), name
+    log = (tmp_path / "train_log.txt").read_text().splitlines()
+    losses = [
+        float(line.split("train ctc: ")[1].split(",")[0].split(" - ")[0])
+        for line in log
+    ]
+    assert losses[-1] < losses[0]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["WER"]["n_speakers"] == 4
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    plain = row["Hparam_file"].endswith("conformer.yaml")
+    taps = {"encoder", "posteriors"} | ({"logmel"} if plain else set())
+    assert set(audit["taps"]) == taps
+    assert "guessing" in done.stdout
+
+
+def test_a_recipe_learns_tones(toy_corpus, tmp_path):
+    """Seconds of training, and the words of new speakers are recognised."""
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer",
+        "--model={d_model: 48, num_layers: 1, d_ffn: 48, dropout: 0.0}",
+        "--attack={epochs: 6, batch_size: 4}",
+        "--number_of_epochs=60",
+        "--lr=0.004",
+        "--augment_from=0.99",
+        "--batch_seconds=4",
+        "--device=cpu",
+        "--noprogressbar",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["WER"]["value"] < 40.0
+    assert "adversaries" not in results  # no manifest of seen speakers
+
+
+def test_the_minispeech_recipe_makes_its_corpus(tmp_path, monkeypatch):
+    from speechbrain_privacy.dataio.minispeech import Settings, make_minispeech
+
+    corpus = make_minispeech(
+        Settings(n_speakers=28, n_utterances=2),
+        tmp_path / "corpus",
+        progressbar=False,
+    )
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer_adversarial",
+        *TINY,
+        f"--data_folder={corpus}",
+        "--number_of_epochs=1",
+        f"--output_folder={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    found = json.loads((tmp_path / "out/results.json").read_text())
+    accuracy = found["adversaries"]["accuracy"]
+    assert found["adversaries"]["utterances"] == 4
+    assert len(accuracy) == 7 and "speaker_pairs" not in accuracy
+
+
+def test_two_processes_end_in_one_result(toy_corpus, tmp_path):
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer_adversarial",
+        *TINY,
+        "--number_of_epochs=2",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+        processes=2,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (tmp_path / "audit.json").is_file()
+    assert len((tmp_path / "train_log.txt").read_text().splitlines()) == 2
+
+
+def test_mixed_precision_trains(toy_corpus, tmp_path):
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer_adversarial",
+        *TINY,
+        "--number_of_epochs=2",
+        "--precision=bf16",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    (last,) = (tmp_path / "save").glob("CKPT*")
+    weights = torch.load(last / "encoder.ckpt", weights_only=True)
+    assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ([], "does not exist: --data_folder"),
+        (
+            ["--train_manifest=/nowhere.csv"],
+            "give train_manifest, valid_manifest and test_manifest together",
+        ),
+    ],
+)
+def test_missing_data_is_one_sentence(change, message, tmp_path):
+    done = run("AN4/ASR/CTC", "conformer", f"--output_folder={tmp_path}", *[
+        "--data_folder=/nowhere", *change
+    ])  # fmt: skip
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_beam_search_decodes(toy_corpus, tmp_path):
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer",
+        *TINY,
+        "--number_of_epochs=1",
+        "--searcher=!name:speechbrain.decoders.ctc.CTCBeamSearcher",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["decoding"] == "beam search"

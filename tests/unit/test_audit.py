@@ -1,0 +1,228 @@
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_privacy.attacks.network import NetworkAttacker
+from speechbrain_privacy.attacks.tdnn import TDNN
+from speechbrain_privacy.audit.audit import Audit, write_json
+from speechbrain_privacy.audit.provenance import fingerprint, provenance
+from speechbrain_privacy.audit.representations import (
+    Representations,
+    Tap,
+    extract,
+)
+from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
+from speechbrain_privacy.metrics.uncertainty import bootstrap_pair_eer
+
+SMALL = partial(TDNN, channels=16, embedding_size=8)
+
+
+def voices(n_speakers, n_utterances, leak, seed):
+    """Frames with a speaker's offset of the given size; ids, speakers."""
+    rng = np.random.default_rng(seed)
+    centre = leak * rng.normal(0, 1, (n_speakers, 8))
+    data, speakers = {}, []
+    for s in range(n_speakers):
+        for u in range(n_utterances):
+            length = int(rng.integers(20, 60))
+            data[f"{seed}-{s}-{u}"] = centre[s] + rng.normal(0, 1, (length, 8))
+            speakers.append(f"s{s}")
+    return Representations.of(data), np.array(speakers)
+
+
+def open_set_eer(leak, shuffle=False):
+    train, who = voices(24, 6, leak, seed=0)
+    if shuffle:
+        who = np.random.default_rng(0).permutation(who)
+    attacker = NetworkAttacker(SMALL, epochs=25, segment=0.3)
+    curve = attacker.fit(train, who, frames_per_second=100, seed=0)
+    test, speakers = voices(20, 5, leak, seed=1)
+    x = attacker.embed(test)
+    i, j = np.triu_indices(len(x), 1)
+    rate = bootstrap_pair_eer(
+        (x @ x.T)[i, j], speakers[i], speakers[j], n_draws=100
+    )
+    return rate.value, curve
+
+
+def test_an_attacker_finds_new_speakers_where_there_is_something_to_find():
+    rate, curve = open_set_eer(leak=1.0)
+    assert rate < 0.1
+    assert curve.accuracy[-1] > 0.9 > curve.accuracy[0]
+    assert curve.loss[-1] < curve.loss[0]
+    assert len(curve.loss) == 25
+
+
+def test_an_attacker_finds_nothing_where_there_is_nothing():
+    assert abs(open_set_eer(leak=0.0)[0] - 0.5) < 0.06
+
+
+def test_embeddings_do_not_depend_on_the_batch_and_seeds_decide():
+    data, who = voices(4, 5, 1.0, seed=2)
+    attacker = NetworkAttacker(SMALL, epochs=3, batch_size=8, segment=0.3)
+    attacker.fit(data, who, frames_per_second=100, seed=3)
+    whole = attacker.embed(data)
+    alone = attacker.embed(data.subset([7]))
+    assert np.allclose(whole[7], alone[0], atol=1e-5)
+    assert np.allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-5)
+    again = NetworkAttacker(SMALL, epochs=3, batch_size=8, segment=0.3)
+    state = torch.random.get_rng_state()
+    again.fit(data, who, frames_per_second=100, seed=3)
+    assert np.array_equal(whole, again.embed(data))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_an_attacker_needs_two_classes():
+    data, _ = voices(1, 3, 1.0, seed=0)
+    with pytest.raises(ValueError, match="two classes"):
+        NetworkAttacker(SMALL).fit(data, ["a"] * 3, frames_per_second=100)
+
+
+def test_an_attacker_that_cannot_learn_is_a_mistake():
+    data, who = voices(4, 5, 1.0, seed=2)
+    with pytest.raises(ValueError, match="4 steps learns nothing"):
+        NetworkAttacker(SMALL, epochs=4).fit(data, who, frames_per_second=100)
+
+
+class Frozen:
+    """Stands in for a Brain: one identity layer on given frames."""
+
+    def __init__(self, frames):
+        self.modules = torch.nn.ModuleDict({"layer": torch.nn.Identity()})
+        self.frames = frames
+
+    def make_dataloader(self, dataset, stage, ckpt_prefix, batch_size):
+        return dataset
+
+    def compute_forward(self, batch, stage):
+        rows = [self.frames[key] for key in batch.id]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        self.modules["layer"](padded.masked_fill(padded == 0, 7.0))
+
+
+def fake_batches(frames, size=3):
+    class Batch:
+        pass
+
+    keys = list(frames)
+    for i in range(0, len(keys), size):
+        batch = Batch()
+        batch.id = keys[i : i + size]
+        counts = torch.tensor([float(len(frames[k])) for k in batch.id])
+        batch.sig = Batch()
+        batch.sig.lengths = counts / counts.max()
+        yield batch
+
+
+def test_taps_record_valid_frames_only():
+    frames = {f"u{n}": torch.rand(n, 4) + 0.1 for n in (5, 3, 9, 2)}
+    taps = {"raw": Tap("layer"), "soft": Tap("layer", softmax=True)}
+    found = extract(
+        Frozen(frames), taps, fake_batches(frames), progressbar=False
+    )
+    assert found["raw"].ids == tuple(frames)
+    assert found["raw"].counts.tolist() == [5, 3, 9, 2]
+    assert np.array_equal(
+        found["raw"].frames, torch.cat(list(frames.values())).numpy()
+    )
+    assert np.allclose(found["soft"].frames.sum(1), 1.0, atol=1e-6)
+
+
+def test_a_tap_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="'x'.*no module 'nowhere'.*layer"):
+        extract(Frozen({}), {"x": Tap("nowhere")}, [], progressbar=False)
+    with pytest.raises(ValueError, match="2 axes"):
+        Tap("layer").read(torch.zeros(2, 3))
+
+
+def audited(toy_corpus, leak=2.0, **settings):
+    """Runs an audit on invented frames for the toy manifests."""
+    _, paths = toy_corpus
+    manifests = {s: read_manifest(paths[s], "/none") for s in ("train", "test")}
+    rng = np.random.default_rng(0)
+    centre = {f"s{i}": leak * rng.normal(0, 1, 4) for i in range(10)}
+    frames = {
+        row["ID"]: torch.as_tensor(
+            centre[row["spk_id"]] + rng.normal(0, 1, (25, 4)),
+            dtype=torch.float32,
+        )
+        for manifest in manifests.values()
+        for row in manifest.rows
+    }
+    make = partial(
+        NetworkAttacker, network=SMALL, epochs=3, batch_size=4, segment=0.5
+    )
+    audit = Audit(
+        {"raw": Tap("layer")},
+        {"tdnn": make},
+        {"tdnn": partial(make, margin=0.0, balanced=True)},
+        n_draws=50,
+        **settings,
+    )
+
+    def split(name):
+        rows = {r["ID"]: frames[r["ID"]] for r in manifests[name].rows}
+        return fake_batches(rows), manifests[name]
+
+    return audit, Frozen(frames), split, manifests
+
+
+def test_an_audit_says_what_it_measured_on_what(toy_corpus, tmp_path):
+    audit, brain, split, manifests = audited(toy_corpus)
+    found = audit.run(brain, split("train"), split("test"), progressbar=False)
+    write_json(tmp_path / "audit.json", found)
+    again = json.loads((tmp_path / "audit.json").read_text())
+    assert again["schema"] == 1
+    assert again["test"]["speakers"] == 4 and again["train"]["speakers"] == 4
+    assert again["test"]["fingerprint"] == fingerprint(manifests["test"])
+    assert torch.__version__.startswith(again["provenance"]["torch"])
+    speaker = again["taps"]["raw"]["speaker"]["tdnn"]
+    assert speaker["n_mated"] == 4 * 6
+    assert speaker["n_nonmated"] == 16 * 15 // 2 - 24
+    assert 0 <= speaker["eer"]["low"] <= speaker["eer"]["high"] <= 1
+    assert speaker["eer"]["n_speakers"] == 4
+    assert len(speaker["training"]["loss"]) == 3
+    gender = again["taps"]["raw"]["gender"]["tdnn"]
+    assert gender["n_scored"] == 16 and gender["positive"] == "F"
+
+
+def test_an_audit_refuses_speakers_that_the_attacker_knows(toy_corpus):
+    audit, brain, split, _ = audited(toy_corpus)
+    with pytest.raises(ManifestError, match="'s0' is also in"):
+        audit.run(brain, split("train"), split("train"), progressbar=False)
+
+
+def test_an_audit_needs_speakers_and_two_classes(toy_corpus):
+    audit, brain, split, manifests = audited(toy_corpus)
+    batches, manifest = split("test")
+    nameless = replace(
+        manifest, rows=tuple({**row, "spk_id": ""} for row in manifest.rows)
+    )
+    with pytest.raises(ManifestError, match="empty 'spk_id'"):
+        audit.run(brain, split("train"), (batches, nameless), progressbar=False)
+    batches, manifest = split("train")
+    women = replace(
+        manifest, rows=tuple({**row, "gender": "F"} for row in manifest.rows)
+    )
+    with pytest.raises(ManifestError, match="'gender' has 1 values"):
+        audit.run(brain, (batches, women), split("test"), progressbar=False)
+
+
+def test_a_fingerprint_ignores_places_and_sees_labels(toy_corpus):
+    _, paths = toy_corpus
+    a = read_manifest(paths["test"], "/here")
+    b = read_manifest(paths["test"], "/there")
+    assert fingerprint(a) == fingerprint(b)
+    changed = ({**a.rows[0], "gender": "X"}, *a.rows[1:])
+    assert fingerprint(replace(a, rows=changed)) != fingerprint(a)
+    assert provenance()["speechbrain_privacy"]
+
+
+def test_results_never_hold_nan(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"eer": float("nan")})
+    assert list(tmp_path.iterdir()) == []

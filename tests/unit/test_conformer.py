@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from speechbrain_privacy.lobes.conformer import ChannelDropout, ConformerLobe
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_an_utterance_is_the_same_alone_and_in_a_padded_batch(stride):
+    lobe = ConformerLobe(
+        20, d_model=16, num_layers=2, d_ffn=32, stride=stride
+    ).eval()
+    feats, counts = torch.randn(3, 90, 20), [90, 53, 7]
+    for i, n in enumerate(counts):
+        feats[i, n:] = 30.0  # padding that would hurt
+    lengths = torch.tensor(counts) / 90
+    with torch.no_grad():
+        together = lobe(feats, lengths)
+        for i, n in enumerate(counts):
+            alone = lobe(feats[i : i + 1, :n], torch.ones(1))
+            frames = alone.shape[1]
+            assert torch.allclose(together[i, :frames], alone[0], atol=1e-5)
+
+
+def test_less_than_a_stride_still_gives_a_frame():
+    lobe = ConformerLobe(20, d_model=16, num_layers=1, d_ffn=16)
+    assert lobe(torch.randn(1, 1, 20), torch.ones(1)).shape == (1, 1, 16)
+
+
+def test_no_dropout_draws_a_mask_per_frame():
+    lobe = ConformerLobe(20, d_model=16, num_layers=2, d_ffn=32, dropout=0.3)
+    kinds = [type(m) for m in lobe.modules()]
+    assert torch.nn.Dropout not in kinds
+    assert kinds.count(ChannelDropout) > 2
+
+
+def test_channel_dropout_keeps_the_mean_and_shares_its_mask():
+    dropout = ChannelDropout(0.25)
+    x = torch.ones(200, 5, 40)
+    out = dropout(x)
+    assert torch.equal(out, out[:, :1].expand_as(out))
+    assert out.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert out.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert dropout.eval()(x) is x
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ChannelDropout(1.0), lambda: ConformerLobe(20, stride=3)]
+)
+def test_impossible_settings_are_refused(make):
+    with pytest.raises(ValueError):
+        make()
