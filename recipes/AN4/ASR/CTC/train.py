@@ -15,8 +15,8 @@ train_log.txt, test_transcripts.csv.
 import sys
 
 import speechbrain as sb
-from hyperpyyaml import load_hyperpyyaml
 from an4_prepare import prepare_an4
+from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.asr import load_asr_data
