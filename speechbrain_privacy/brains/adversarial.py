@@ -119,6 +119,7 @@ class AdversarialBrain(sb.Brain):
                 f"adversary_steps is at least 1, got {adversary_steps}"
             )
         self.adversary_steps = adversary_steps
+        self.spare_adversary_steps = 0  # left to do in the present batch
         self.train_logger = train_logger
         self.train_means = RunningMeans()
         self.epoch = 0
