@@ -3,6 +3,7 @@
 A recipe's ``train.py`` says what goes in; values come from its YAML.
 """
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.audit import write_json
-from speechbrain_privacy.audit.provenance import fingerprint, provenance
+from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,
@@ -127,8 +128,8 @@ def evaluate(brain, data, output_folder, name, seed):
         "name": name,
         "seed": seed,
         "epochs": brain.epoch_counter.limit,
-        "train": fingerprint(data.manifests["train"]),
-        "test": fingerprint(data.manifests["test"]),
+        "train": data.manifests["train"].fingerprint(),
+        "test": data.manifests["test"].fingerprint(),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
         "WER": _rate(word_errors, transcripts, rows),
@@ -137,19 +138,28 @@ def evaluate(brain, data, output_folder, name, seed):
     }
     for gender in sorted({rows[key].get("gender", "") for key in rows} - {""}):
         some = [t for t in transcripts if rows[t[0]]["gender"] == gender]
-        results[f"WER {gender}"] = _rate(word_errors, some, rows)
+        if some:  # a debugging run sees a few batches only
+            results[f"WER {gender}"] = _rate(word_errors, some, rows)
     if "seen" in data.datasets:
         results["adversaries"] = {
             "accuracy": brain.adversary_accuracy(
                 data.datasets["seen"], batch_size=16
             ),
+            # Guessing the most frequent class.
             "chance": {
-                attribute: 1 / n for attribute, n in data.labels.sizes.items()
+                attribute: _majority(data.manifests["seen"], attribute)
+                for attribute in data.labels.attributes
             },
             "utterances": len(data.datasets["seen"]),
         }
     write_json(Path(output_folder) / RESULTS, results)
     return results
+
+
+def _majority(manifest, attribute):
+    """Share of an attribute's most frequent known value."""
+    values = [value for value in manifest.values(attribute) if value]
+    return max(Counter(values).values()) / len(values) if values else None
 
 
 def _rate(count, transcripts, rows):

@@ -21,28 +21,20 @@ def prepare_minispeech(data_folder, manifest_folder, progressbar=True):
     Arguments
     ---------
     data_folder : str
-        Where the corpus is or shall be; empty for the user's cache folder.
+        Where the corpus is, or will be made.
     manifest_folder : str
         Where the manifests go. Complete ones are kept.
     progressbar : bool
-
-    Returns
-    -------
-    str
-        The corpus's folder.
     """
-    folder = Path(data_folder) if data_folder else None
-    if folder is None or not (folder / "all.csv").is_file():
-        folder = make_minispeech(
-            Settings(), folder=folder, progressbar=progressbar
-        )
+    folder = Path(data_folder)
+    if not (folder / "all.csv").is_file():
+        make_minispeech(Settings(), folder, progressbar=progressbar)
     targets = {s: Path(manifest_folder) / f"{s}.csv" for s in SPLITS}
     if not all(target.is_file() for target in targets.values()):
         with open(folder / "all.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         for split, some in split_speakers(rows).items():
             write_manifest(targets[split], some)
-    return str(folder)
 
 
 def split_speakers(rows):

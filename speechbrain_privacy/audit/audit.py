@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_privacy.audit.provenance import fingerprint, provenance
+from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import extract
 from speechbrain_privacy.dataio.manifest import ManifestError, replaced_file
 from speechbrain_privacy.metrics.uncertainty import (
@@ -83,13 +83,7 @@ class Audit:
         """
         train_set, train_manifest = train
         test_set, test_manifest = test
-        common = train_manifest.known("spk_id") & test_manifest.known("spk_id")
-        if common:
-            raise ManifestError(
-                f"{test_manifest.path}: speaker '{min(common)}' is also in "
-                f"{train_manifest.path}: an audit's speakers must be new to "
-                "the attacker"
-            )
+        self.check(train_manifest, test_manifest)
         seen = extract(brain, self.taps, train_set, progressbar=progressbar)
         unseen = extract(brain, self.taps, test_set, progressbar=progressbar)
         result = {
@@ -105,33 +99,87 @@ class Audit:
         test_rows = {row["ID"]: row for row in test_manifest.rows}
         for tap in self.taps:
             result["taps"][tap] = self._attack(
-                tap, seen[tap], unseen[tap], train_rows, test_rows, progressbar
+                brain,
+                tap,
+                seen[tap],
+                unseen[tap],
+                train_rows,
+                test_rows,
+                progressbar,
             )
         return result
+
+    def check(self, train, test):
+        """Finds before a long training what would stop the audit after it.
+
+        Arguments
+        ---------
+        train, test : Manifest
+
+        Raises
+        ------
+        ManifestError
+            If the two share a speaker, a test utterance has none, training
+            has fewer than two, or an attribute has not two classes.
+        """
+        common = train.known("spk_id") & test.known("spk_id")
+        if common:
+            raise ManifestError(
+                f"{test.path}: speaker '{min(common)}' is also in "
+                f"{train.path}: an audit's speakers must be new to "
+                "the attacker"
+            )
+        if "" in test.values("spk_id"):
+            raise ManifestError(
+                f"{test.path}: an utterance has an empty 'spk_id': speaker "
+                "trials need every speaker"
+            )
+        for manifest in (train, test):
+            if len(manifest.known("spk_id")) < 2:
+                raise ManifestError(
+                    f"{manifest.path}: column 'spk_id' has fewer than two "
+                    "speakers: an audit has nothing to tell apart"
+                )
+        if len(set(test.values("spk_id"))) == len(test.rows):
+            raise ManifestError(
+                f"{test.path}: no speaker has two utterances: there are no "
+                "mated trials"
+            )
+        for attribute in self.attributes:
+            known = train.known(attribute)
+            if len(known) != 2 or not known <= test.known(attribute):
+                raise ManifestError(
+                    f"column '{attribute}' has {len(known)} values in "
+                    f"{train.path}, {len(test.known(attribute))} in "
+                    f"{test.path}: this audit infers two-class attributes "
+                    "that both have; take it out of the audit's attributes"
+                )
 
     @staticmethod
     def _describe(manifest):
         return {
             "manifest": manifest.path.name,
-            "fingerprint": fingerprint(manifest),
+            "fingerprint": manifest.fingerprint(),
             "utterances": len(manifest.rows),
             "speakers": len(manifest.known("spk_id")),
             "seconds": round(manifest.seconds, 1),
         }
 
-    def _attack(self, tap, seen, unseen, train_rows, test_rows, progressbar):
+    def _attack(
+        self, brain, tap, seen, unseen, train_rows, test_rows, progressbar
+    ):
         seconds = sum(train_rows[key]["duration"] for key in seen.ids)
         fit = {
             "frames_per_second": len(seen.frames) / seconds,
             "seed": self.seed,
+            "device": brain.device,
             "progressbar": progressbar,
         }
         found = {"dim": seen.dim, "speaker": {}}
         for name, make in self.speaker_attackers.items():
             attacker = make()
             curve = attacker.fit(
-                seen,
-                [train_rows[key]["spk_id"] for key in seen.ids],
+                *self._labelled(seen, train_rows, "spk_id"),
                 name=f"{tap}: speaker, {name}",
                 **fit,
             )
@@ -150,19 +198,21 @@ class Audit:
                 )  # fmt: skip
         return found
 
+    @staticmethod
+    def _labelled(data, rows, column):
+        """The utterances whose value is known, and the values."""
+        values = [rows[key].get(column, "") for key in data.ids]
+        kept = [i for i, value in enumerate(values) if value]
+        return data.subset(kept), [values[i] for i in kept]
+
     def _speaker_scores(self, embeddings, unseen, rows):
         """All pairs of audit utterances, each once."""
-        speakers = np.array([rows[key].get("spk_id", "") for key in unseen.ids])
-        if (speakers == "").any():
-            raise ManifestError(
-                "an audit utterance has an empty 'spk_id': speaker trials "
-                "need every speaker"
-            )
+        speakers = np.array([rows[key]["spk_id"] for key in unseen.ids])
         first, second = np.triu_indices(len(speakers), 1)
         scores = (embeddings @ embeddings.T)[first, second]
         left, right = speakers[first], speakers[second]
         result = {
-            "eer": asdict(self._pair_eer(scores, left, right)),
+            "eer": self._pair_eer(scores, left, right),
             "n_mated": int((left == right).sum()),
             "n_nonmated": int((left != right).sum()),
         }
@@ -171,35 +221,31 @@ class Audit:
                 [rows[key].get(attribute, "") for key in unseen.ids]
             )
             same = (group[first] == group[second]) & (group[first] != "")
-            result[f"eer_same_{attribute}"] = asdict(
-                self._pair_eer(scores[same], left[same], right[same])
+            result[f"eer_same_{attribute}"] = self._pair_eer(
+                scores[same], left[same], right[same]
             )
         return result
 
     def _pair_eer(self, scores, left, right):
-        return bootstrap_pair_eer(
-            scores, left, right, n_draws=self.n_draws, seed=self.seed
+        """EER with its interval; None where one kind of trial is missing."""
+        mated = left == right
+        if mated.all() or not mated.any():
+            return None
+        return asdict(
+            bootstrap_pair_eer(
+                scores, left, right, n_draws=self.n_draws, seed=self.seed
+            )
         )
 
     def _attribute(
         self, attacker, attribute, tap, name, seen, unseen,
         train_rows, test_rows, fit,
     ):  # fmt: skip
-        known = [train_rows[key].get(attribute, "") for key in seen.ids]
-        kept = [i for i, value in enumerate(known) if value]
-        classes = sorted({known[i] for i in kept})
-        if len(classes) != 2:
-            raise ManifestError(
-                f"column '{attribute}' has {len(classes)} values in the "
-                "attacker's training data; this attack reads two-class "
-                "attributes"
-            )
+        data, labels = self._labelled(seen, train_rows, attribute)
         curve = attacker.fit(
-            seen.subset(kept),
-            [known[i] for i in kept],
-            name=f"{tap}: {attribute}, {name}",
-            **fit,
+            data, labels, name=f"{tap}: {attribute}, {name}", **fit
         )
+        classes = list(attacker.classes)
         values = np.array(
             [test_rows[key].get(attribute, "") for key in unseen.ids]
         )
@@ -215,7 +261,7 @@ class Audit:
         )
         return {
             "eer": asdict(rate),
-            "positive": classes[0],
+            "positive": str(classes[0]),
             "n_scored": int(scored.sum()),
             "n_unknown": int((~scored).sum()),
             "training": asdict(curve),

@@ -1,33 +1,11 @@
-"""Where a number comes from: versions, git state, data fingerprints."""
+"""Where a number comes from: versions and git state."""
 
-import hashlib
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("speechbrain", "torch", "torchaudio", "numpy")
-
-
-def fingerprint(manifest):
-    """Short hash of a manifest's utterances, labels and durations.
-
-    Independent of where the corpus lies.
-
-    Arguments
-    ---------
-    manifest : Manifest
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for row in sorted(manifest.rows, key=lambda row: row["ID"]):
-        cells = [f"{k}={v}" for k, v in sorted(row.items()) if k != "wav"]
-        digest.update("\x1f".join(cells).encode() + b"\x1e")
-    return digest.hexdigest()[:16]
 
 
 def git_state():
@@ -44,7 +22,7 @@ def git_state():
             ).stdout.strip()
             for command in (
                 ["rev-parse", "HEAD"],
-                ["status", "--porcelain", "--untracked-files=no", "."],
+                ["status", "--porcelain", "--untracked-files=no"],
             )
         )
     except (OSError, subprocess.CalledProcessError):

@@ -92,8 +92,9 @@ def extract(brain, taps, dataset, batch_size=16, progressbar=True):
 
     Arguments
     ---------
-    brain : sb.Brain
-        Its ``compute_forward`` runs in evaluation mode, without gradients.
+    brain : CTCBrain
+        Its ``compute_forward`` runs in evaluation mode, without gradients;
+        the ``lengths`` of its result are those of ``log_probs``.
     taps : dict
         Name -> ``Tap``.
     dataset : DynamicItemDataset
@@ -131,16 +132,22 @@ def extract(brain, taps, dataset, batch_size=16, progressbar=True):
         dataset, sb.Stage.TEST, ckpt_prefix=None, batch_size=batch_size
     )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), brain.evaluation_ctx:
             for batch in tqdm(
                 loader,
                 desc="tapping",
                 dynamic_ncols=True,
                 disable=not progressbar,
             ):
-                brain.compute_forward(batch, sb.Stage.TEST)
+                out = brain.compute_forward(batch, sb.Stage.TEST)
+                # At the encoder's rate its own lengths count, else the input's.
+                hidden_frames = out.log_probs.shape[1]
                 for name, x in latest.items():
-                    counts = frame_counts(batch.sig.lengths.to(x), x.shape[1])
+                    at_hidden_rate = x.shape[1] == hidden_frames
+                    lengths = (
+                        out.lengths if at_hidden_rate else batch.sig.lengths
+                    )
+                    counts = frame_counts(lengths.to(x.device), x.shape[1])
                     for i, key in enumerate(batch.id):
                         recorded[name][key] = x[i, : counts[i]].cpu().numpy()
     finally:

@@ -126,6 +126,11 @@ class AdversarialBrain(sb.Brain):
         self.batches_in_epoch = 0
         if checkpointer is not None:
             checkpointer.add_recoverable("train_means", self.train_means)
+            # Adversaries that restart from random on resume would look like
+            # a gain in privacy.
+            known = checkpointer.recoverables.values()
+            if not any(modules[ADVERSARIES] is obj for obj in known):
+                checkpointer.add_recoverable(ADVERSARIES, modules[ADVERSARIES])
 
     # Roles and optimizers
 
@@ -200,10 +205,6 @@ class AdversarialBrain(sb.Brain):
         return loader
 
     def _fit_train(self, train_set, epoch, enable):
-        if self.train_sampler is not None and hasattr(
-            self.train_sampler, "set_epoch"
-        ):
-            self.train_sampler.set_epoch(epoch)
         self.epoch = epoch
         self.batches_in_epoch = len(train_set)
         super()._fit_train(train_set, epoch, enable)
@@ -252,7 +253,10 @@ class AdversarialBrain(sb.Brain):
         return loss.detach().cpu()
 
     def check_loss_isfinite(self, loss):
-        """Stops before a loss that is not finite reaches the weights."""
+        """Stops before a loss that is not finite reaches the weights.
+
+        At once: SpeechBrain's ``--nonfinite_patience`` would let it pass.
+        """
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} in epoch {self.epoch}, batch "

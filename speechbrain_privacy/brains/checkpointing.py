@@ -13,7 +13,11 @@ from speechbrain.utils.checkpoints import (
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import if_main_process, main_process_only
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    if_main_process,
+    main_process_only,
+)
 from speechbrain.utils.train_logger import FileTrainLogger
 
 
@@ -41,10 +45,14 @@ class AtomicCheckpointer(Checkpointer):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
         saved = super().save_checkpoint(*args, **kwargs)
-        if saved is None:  # not the main process
+        if saved is not None:  # the main process
+            path = self.checkpoints_dir / saved.path.name
+            os.replace(saved.path, path)
+        # Every process must find the same checkpoints from here on: what to
+        # delete is decided by each, and deleted together.
+        ddp_barrier()
+        if saved is None:
             return None
-        path = self.checkpoints_dir / saved.path.name
-        os.replace(saved.path, path)
         return saved._replace(
             path=path,
             paramfiles={
@@ -152,24 +160,41 @@ class RunningMeans:
         self.sums = {}
 
     def add(self, values):
-        """Adds ``{name: (sum, count)}``."""
-        for name, (total, count) in values.items():
-            old_total, old_count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (old_total + float(total), old_count + int(count))
+        """Adds ``{name: (sum, count)}``; tensors stay on their device."""
+        for name, pair in values.items():
+            pair = [torch.as_tensor(x, dtype=torch.float64) for x in pair]
+            old = self.sums.get(name, (0.0, 0.0))
+            self.sums[name] = (pair[0] + old[0], pair[1] + old[1])
 
-    def compute(self):
-        """``{name: mean}``, over all processes; leaves out empty ones."""
-        if torch.distributed.is_initialized():
-            gathered = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(gathered, self.sums)
-        else:
-            gathered = [self.sums]
+    def _numbers(self):
+        return {
+            name: (float(total), float(count))
+            for name, (total, count) in self.sums.items()
+        }
+
+    def pooled(self):
+        """The sums over all processes, which must all call this."""
+        if not torch.distributed.is_initialized():
+            return self._numbers()
+        gathered = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(gathered, self._numbers())
         pooled = RunningMeans()
         for sums in gathered:
             pooled.add(sums)
+        return pooled._numbers()
+
+    def compute(self, over_processes=True):
+        """``{name: mean}``; leaves out empty ones.
+
+        Arguments
+        ---------
+        over_processes : bool
+            Pool over all processes (which must all call this), or not.
+        """
+        sums = self.pooled() if over_processes else self._numbers()
         return {
             name: total / count
-            for name, (total, count) in pooled.sums.items()
+            for name, (total, count) in sums.items()
             if count
         }
 
@@ -179,13 +204,17 @@ class RunningMeans:
 
     @mark_as_saver
     def save(self, path):
-        """Writes the sums (JSON keeps floats exactly)."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.sums, file)
+        """Writes the sums of all processes (JSON keeps floats exactly)."""
+        sums = self.pooled()
+        if if_main_process():
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(sums, file)
 
     @mark_as_loader
     def load(self, path, end_of_epoch):
-        """Reads the sums back."""
+        """Reads the sums back, on the main process alone."""
         del end_of_epoch
-        with open(path, encoding="utf-8") as file:
-            self.sums = {k: tuple(v) for k, v in json.load(file).items()}
+        self.clear()
+        if if_main_process():
+            with open(path, encoding="utf-8") as file:
+                self.add(json.load(file))

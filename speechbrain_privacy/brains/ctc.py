@@ -35,12 +35,13 @@ class CTCOutput:
 class CTCBrain(AdversarialBrain):
     """waveform -> features -> encoder -> CTC, and adversaries on the encoder.
 
-    ``modules`` holds ``features`` (waveform -> features), ``normalize``,
-    ``encoder`` (features, lengths -> hidden), ``head`` (hidden -> logits)
-    and, for an adversarial model, ``adversaries``.
-
     Arguments
     ---------
+    modules : dict
+        ``features`` (waveform -> features), ``normalize``, ``encoder``
+        (features, lengths -> hidden, lengths), ``head`` (hidden -> logits)
+        and, for an adversarial model, ``adversaries``. The Brain adds
+        ``log_probs``, whose output is the model's.
     tokenizer : Tokenizer
     attributes : list of str
         Names of the columns of ``batch.labels``, in order.
@@ -62,6 +63,7 @@ class CTCBrain(AdversarialBrain):
 
     def __init__(
         self,
+        modules,
         tokenizer,
         attributes,
         wav_augment=None,
@@ -70,7 +72,9 @@ class CTCBrain(AdversarialBrain):
         searcher=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # A module, so that an audit can tap what the model really puts out.
+        modules = {**modules, "log_probs": torch.nn.LogSoftmax(dim=-1)}
+        super().__init__(modules=modules, **kwargs)
         self.tokenizer = tokenizer
         self.attributes = list(attributes)
         self.wav_augment = wav_augment
@@ -108,14 +112,14 @@ class CTCBrain(AdversarialBrain):
             x, lengths = self.fea_augment(x, lengths)
             replicated = self.fea_augment.replicate_multiple_labels(*replicated)
         tokens, token_lengths, labels = replicated
-        hidden = self.modules.encoder(x, lengths)
+        hidden, lengths = self.modules.encoder(x, lengths)
         # The head may be larger than a character set turns out to be.
         logits = self.modules.head(hidden)[..., : len(self.tokenizer)]
         attack = self.attack(
             hidden, lengths, dict(zip(self.attributes, labels.T)), stage
         )
         return CTCOutput(
-            logits.float().log_softmax(2),
+            self.modules.log_probs(logits.float()),
             lengths,
             tokens,
             token_lengths,
@@ -194,6 +198,7 @@ class CTCBrain(AdversarialBrain):
         epoch : int
         """
         if stage == sb.Stage.TRAIN:
+            self.unwrapped(ADVERSARIES).set_progress(self.progress)
             self.train_stats = {
                 "loss": stage_loss,
                 **self.train_means.compute(),
@@ -274,12 +279,12 @@ class CTCBrain(AdversarialBrain):
         )
         means = RunningMeans()
         self.modules.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self.evaluation_ctx:
             for batch in loader:
                 out = self.compute_forward(batch, sb.Stage.TEST)
                 means.add(self._attack_sums(out.attack))
         return {
             name.removesuffix(" acc"): value
-            for name, value in means.compute().items()
+            for name, value in means.compute(over_processes=False).items()
             if name.endswith(" acc")
         }

@@ -1,5 +1,6 @@
 """From manifests to SpeechBrain datasets for speech recognition."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from speechbrain_privacy.dataio.manifest import (
     Manifest,
     ManifestError,
     read_manifest,
+    replaced_file,
 )
 
 logger = get_logger(__name__)
@@ -60,10 +62,11 @@ def load_asr_data(
     sample_rate : int
         In Hz; audio at another rate is an error.
     frames_per_second : float
-        Rate of the encoder's output. A training utterance with fewer
-        frames than CTC needs for its tokens is skipped and reported. In
+        Rate of the encoder's output. A training utterance without a
+        transcript, or with fewer frames than CTC needs for its tokens, is
+        skipped and reported. In
         another split nothing is left out, since that would change the
-        metric; less than one frame is an error there.
+        metric: no transcript or less than one frame is an error there.
 
     Returns
     -------
@@ -74,9 +77,22 @@ def load_asr_data(
         split: read_manifest(path, data_folder, need.get(split, ("wrd",)))
         for split, path in manifests.items()
     }
+    if not attributes:
+        raise ValueError("attributes is empty: name one column at least")
     train = read["train"]
     save_folder = Path(save_folder)
     model = save_folder / "tokenizer.model"
+    run_on_main(
+        _remember,
+        args=[
+            save_folder / "data.json",
+            {
+                "train": train.fingerprint(),
+                "tokens": [tokenizer.kind, tokenizer.vocab_size],
+                "attributes": list(attributes),
+            },
+        ],
+    )
 
     def learn():
         if not model.is_file():
@@ -100,7 +116,12 @@ def load_asr_data(
                     f"{row['duration']} s, less than one frame of the "
                     "encoder: take it out of the manifest"
                 )
-            fault = _too_short(row, tokenizer, frames_per_second)
+            fault = _unusable(row, tokenizer, frames_per_second)
+            if split != "train" and not row["wrd"]:
+                raise ManifestError(
+                    f"{manifest.path}: utterance '{row['ID']}' has an empty "
+                    "'wrd': error rates need every transcript"
+                )
             if split == "train" and fault:
                 skipped.append(row["ID"])
                 logger.warning(f"skipped '{row['ID']}': it {fault}")
@@ -114,8 +135,26 @@ def load_asr_data(
     return ASRData(datasets, read, labels, skipped)
 
 
-def _too_short(row, tokenizer, frames_per_second):
-    """Why CTC cannot align the row, or an empty string."""
+def _remember(path, identity):
+    """Refuses to continue a run with other data than it began with."""
+    if not path.is_file():
+        with replaced_file(path) as file:
+            json.dump(identity, file, indent=1)
+        return
+    before = json.loads(path.read_text())
+    for key, value in identity.items():
+        if before.get(key) != value:
+            raise ValueError(
+                f"{path.parent} belongs to a run with other '{key}' "
+                f"({before.get(key)}, now {value}): choose another "
+                "output_folder"
+            )
+
+
+def _unusable(row, tokenizer, frames_per_second):
+    """Why CTC cannot learn from the row, or an empty string."""
+    if not row["wrd"]:
+        return "has no transcript"
     frames = int(row["duration"] * frames_per_second)
     tokens = tokenizer.encode(row["wrd"])
     repeats = sum(a == b for a, b in zip(tokens, tokens[1:]))

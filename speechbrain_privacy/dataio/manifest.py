@@ -7,6 +7,7 @@ unknown. ``wav`` may begin with ``$data_root``. Every fault is one
 """
 
 import csv
+import hashlib
 import math
 import os
 import tempfile
@@ -46,6 +47,14 @@ class Manifest:
     def known(self, column):
         """The set of the column's non-empty values."""
         return {value for value in self.values(column) if value}
+
+    def fingerprint(self):
+        """Short hash of everything but where the audio lies."""
+        digest = hashlib.sha256()
+        for row in sorted(self.rows, key=lambda row: row["ID"]):
+            cells = [f"{k}={v}" for k, v in sorted(row.items()) if k != "wav"]
+            digest.update("\x1f".join(cells).encode() + b"\x1e")
+        return digest.hexdigest()[:16]
 
     @property
     def seconds(self):

@@ -97,6 +97,11 @@ def cache_folder():
     return Path(base) / "speechbrain-privacy"
 
 
+def default_folder():
+    """Where the default corpus is, or will be when it is first used."""
+    return str(cache_folder() / Settings().name)
+
+
 def draw_speakers(settings):
     """The corpus's speakers, alternately female and male.
 

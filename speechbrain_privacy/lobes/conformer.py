@@ -103,6 +103,9 @@ class PaddingSafeConvolution(ConvolutionModule):
 class ChannelDropout(torch.nn.Module):
     """Dropout whose mask all frames of an utterance share.
 
+    On attention weights, ``[batch, head, query, key]``, that means: some
+    frames of the utterance are hidden from all others for a step.
+
     Source: Gal & Ghahramani, "A Theoretically Grounded Application of
     Dropout in Recurrent Neural Networks", 2016 (variational dropout). One
     draw per utterance and channel, not per frame: on a CPU, drawing ordinary
@@ -152,8 +155,9 @@ class ConformerLobe(torch.nn.Module):
     Example
     -------
     >>> lobe = ConformerLobe(80, d_model=32, num_layers=1, d_ffn=64)
-    >>> lobe(torch.rand(2, 40, 80), torch.tensor([1.0, 0.5])).shape
-    torch.Size([2, 10, 32])
+    >>> hidden, lengths = lobe(torch.rand(2, 37, 80), torch.tensor([1.0, 0.5]))
+    >>> hidden.shape, lengths
+    (torch.Size([2, 10, 32]), tensor([1.0000, 0.5000]))
     """
 
     def __init__(
@@ -201,8 +205,11 @@ class ConformerLobe(torch.nn.Module):
 
         Returns
         -------
-        torch.Tensor
-            ``[batch, about time / stride, d_model]``; the relative lengths stay.
+        hidden : torch.Tensor
+            ``[batch, about time / stride, d_model]``.
+        lengths : torch.Tensor
+            Relative lengths of ``hidden``, ``[batch]``: each stride rounds
+            up, so they are not quite those of the features.
         """
         counts = (lengths * feats.shape[1]).round().long()
         counts = counts.clamp(min=1)
@@ -214,4 +221,4 @@ class ConformerLobe(torch.nn.Module):
             src_key_padding_mask=padding,
             pos_embs=self.positions(x),
         )
-        return hidden
+        return hidden, counts / hidden.shape[1]

@@ -5,9 +5,9 @@ gradient reversal: every attacker descends on its own loss, the encoder
 receives ``task gradient - sum_k w_k * attacker gradient``. In someone else's
 Brain it is three lines::
 
-    out = self.modules.adversaries(hidden, lengths, {"spk_id": speakers})
+    labels = {"spk_id": speakers}
+    out = self.modules.adversaries(hidden, lengths, labels, progress)
     loss = task_loss + out.loss
-    self.modules.adversaries.set_progress(progress)  # once per step
 
 Source of the principle: Ganin et al., JMLR 2016; for speakers, Srivastava
 et al., "Privacy-Preserving Adversarial Representation Learning in ASR",
@@ -19,31 +19,13 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 
+from speechbrain_privacy.nnet.adversary import Adversary, MemberOutput
 from speechbrain_privacy.nnet.gradient_reversal import reverse_gradient
-from speechbrain_privacy.nnet.pooling import (
-    frame_counts,
-    frames_mask,
-    make_pooling,
-)
 from speechbrain_privacy.nnet.schedules import Constant
 
-UNKNOWN = -1
+__all__ = ["Adversary", "AdversaryEnsemble", "EnsembleOutput", "MemberOutput"]
+
 COMBINATIONS = ("mean", "worst", "sampled")
-OBJECTIVES = ("classify", "aam", "pairs")
-
-
-@dataclass
-class MemberOutput:
-    """What one adversary made of a batch.
-
-    ``loss`` is the mean over the ``count`` labelled items (0 where none is
-    labelled); ``correct`` of them were recognised (``None`` for ``pairs``
-    members, which have no classes).
-    """
-
-    loss: torch.Tensor
-    correct: torch.Tensor | None
-    count: torch.Tensor
 
 
 @dataclass
@@ -52,352 +34,6 @@ class EnsembleOutput:
 
     loss: torch.Tensor
     members: dict[str, MemberOutput] = field(default_factory=dict)
-
-
-def segments(x, counts, n_frames, starts=None):
-    """Cuts one segment of ``n_frames`` out of every utterance.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        ``[batch, time, dim]``.
-    counts : torch.Tensor
-        Valid frames of each utterance, ``[batch]``.
-    n_frames : int
-        Length of a segment; a shorter utterance is kept whole and masked.
-    starts : torch.Tensor, optional
-        First frames, ``[batch]``; drawn uniformly when missing.
-
-    Returns
-    -------
-    segment : torch.Tensor
-        ``[batch, min(n_frames, time), dim]``.
-    mask : torch.Tensor
-        Boolean, the valid frames of each segment.
-
-    Example
-    -------
-    >>> x = torch.arange(6.0).reshape(1, 6, 1)
-    >>> cut, mask = segments(x, torch.tensor([6]), 2, torch.tensor([3]))
-    >>> cut.flatten().tolist()
-    [3.0, 4.0]
-    """
-    n_frames = min(n_frames, x.shape[1])
-    if starts is None:
-        room = (counts - n_frames).clamp(min=0) + 1
-        starts = (torch.rand(len(x), device=x.device) * room).long()
-    index = starts.unsqueeze(1) + torch.arange(n_frames, device=x.device)
-    mask = index < counts.unsqueeze(1)
-    index = index.clamp(max=x.shape[1] - 1)
-    rows = torch.arange(len(x), device=x.device).unsqueeze(1)
-    return x[rows, index], mask
-
-
-class Spliced(torch.nn.Module):
-    """A linear layer over a frame and its neighbours, then a ReLU.
-
-    The same map as a convolution over time with zero padding, as one matrix
-    product: at the sizes of an adversary that is several times faster on a
-    CPU, and the time axis stays second.
-
-    Arguments
-    ---------
-    input_size, output_size : int
-    width : int
-        Frames that are seen, odd.
-    dilation : int
-        Distance between them.
-
-    Example
-    -------
-    >>> Spliced(4, 8, width=3)(torch.rand(2, 10, 4)).shape
-    torch.Size([2, 10, 8])
-    """
-
-    def __init__(self, input_size, output_size, width=3, dilation=1):
-        super().__init__()
-        if width % 2 == 0:
-            raise ValueError(f"the width of a layer is odd, got {width}")
-        self.width = width
-        self.dilation = dilation
-        self.linear = torch.nn.Linear(width * input_size, output_size)
-
-    def forward(self, x):
-        """``x [batch, time, input]`` -> ``[batch, time, output]``."""
-        n_frames, reach = x.shape[1], self.dilation * (self.width // 2)
-        x = F.pad(x, (0, 0, reach, reach))
-        views = [
-            x[:, i * self.dilation : i * self.dilation + n_frames]
-            for i in range(self.width)
-        ]
-        return torch.relu(self.linear(torch.cat(views, dim=2)))
-
-
-class Adversary(torch.nn.Module):
-    """One attacker: frame layers, pooling, classifier.
-
-    Arguments
-    ---------
-    input_size : int
-        Channels of the representation under attack.
-    attribute : str
-        Which label it reads (the manifest's column).
-    n_classes : int, optional
-        Classes of a ``classify`` or ``aam`` member. May be given later with
-        ``set_classes`` when the data tell it. Not used by ``pairs``.
-    objective : str
-        ``classify``: cross-entropy. ``aam``: additive angular margin (Deng
-        et al., "ArcFace", CVPR 2019, eq. 3). ``pairs``: verification, two
-        segments of every utterance, same class together and others apart
-        (Khosla et al., "Supervised Contrastive Learning", 2020, eq. 2).
-    level : str
-        ``utterance`` (pools over time) or ``frame`` (one decision a frame;
-        ``classify`` only).
-    pooling : str
-        ``mean``, ``max``, ``stats`` or ``attentive``.
-    channels : list of int
-        Output channels of the convolutions over time; may be empty.
-    kernel_size : int
-        Their width in frames.
-    dilation : int
-        Dilation of layer i is ``dilation ** i``.
-    hidden : list of int
-        Fully connected layers between pooling and output.
-    segment : int, optional
-        Train on random segments of so many frames. Default: everything.
-    weight : float
-        Share of this member among those of its attribute.
-    margin, scale : float
-        Of ``aam``; ``scale`` is also the inverse temperature of ``pairs``.
-
-    Example
-    -------
-    >>> adversary = Adversary(16, n_classes=4, channels=[8], hidden=[8])
-    >>> out = adversary(
-    ...     torch.rand(3, 20, 16), torch.ones(3), torch.tensor([0, 3, -1])
-    ... )
-    >>> out.count.item()
-    2
-    """
-
-    def __init__(
-        self,
-        input_size,
-        attribute="spk_id",
-        n_classes=None,
-        objective="classify",
-        level="utterance",
-        pooling="stats",
-        channels=(),
-        kernel_size=3,
-        dilation=1,
-        hidden=(64,),
-        segment=None,
-        weight=1.0,
-        margin=0.2,
-        scale=20.0,
-    ):
-        super().__init__()
-        if objective not in OBJECTIVES:
-            raise ValueError(
-                f"objective is one of {', '.join(OBJECTIVES)}; "
-                f"got '{objective}'"
-            )
-        if level not in ("utterance", "frame"):
-            raise ValueError(f"level is 'utterance' or 'frame'; got '{level}'")
-        if level == "frame" and objective != "classify":
-            raise ValueError(f"a frame-level member cannot use '{objective}'")
-        if weight < 0:
-            raise ValueError(f"a member's weight is >= 0, got {weight}")
-        self.attribute = attribute
-        self.objective = objective
-        self.level = level
-        self.segment = segment
-        self.weight = weight
-        self.margin = margin
-        self.scale = scale
-
-        frames = []
-        size = input_size
-        for i, n in enumerate(channels):
-            frames.append(Spliced(size, n, kernel_size, dilation**i))
-            size = n
-        self.frames = torch.nn.ModuleList(frames)
-        self.pooling = None
-        if level == "utterance":
-            self.pooling = make_pooling(pooling, size)
-            size = self.pooling.output_size(size)
-        layers = []
-        for n in hidden:
-            layers += [
-                torch.nn.LayerNorm(size),
-                torch.nn.Linear(size, n),
-                torch.nn.ReLU(),
-            ]
-            size = n
-        self.hidden = torch.nn.Sequential(*layers)
-        self.embedding_size = size
-        self.output = None
-        if n_classes is not None:
-            self.set_classes(n_classes)
-
-    @property
-    def closed_set(self):
-        """Whether this member has classes (``pairs`` members have none)."""
-        return self.objective != "pairs"
-
-    def set_classes(self, n_classes):
-        """Makes the output layer for ``n_classes`` classes."""
-        if not self.closed_set:
-            return
-        if n_classes < 2:
-            raise ValueError(
-                f"an adversary on '{self.attribute}' needs at least two "
-                f"classes in the training data, got {n_classes}"
-            )
-        self.output = torch.nn.Linear(
-            self.embedding_size, n_classes, bias=self.objective != "aam"
-        )
-
-    def reset_parameters(self):
-        """Draws every weight anew, as at construction."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-
-    def embed(self, x, mask):
-        """Frames -> embeddings.
-
-        Arguments
-        ---------
-        x : torch.Tensor
-            ``[batch, time, input_size]``.
-        mask : torch.Tensor
-            Boolean ``[batch, time]``, True on valid frames.
-
-        Returns
-        -------
-        torch.Tensor
-            ``[batch, embedding]``, or ``[batch, time, embedding]`` at frame
-            level.
-        """
-        padding = ~mask.unsqueeze(2)
-        for layer in self.frames:
-            # Padding is silenced before each layer: an utterance gives the
-            # same embedding alone and in a padded batch.
-            x = layer(x.masked_fill(padding, 0.0))
-        if self.pooling is not None:
-            x = self.pooling(x, mask)
-        return self.hidden(x)
-
-    def forward(self, x, lengths, labels):
-        """Attacks a batch.
-
-        Arguments
-        ---------
-        x : torch.Tensor
-            Representation, ``[batch, time, input_size]``.
-        lengths : torch.Tensor
-            Relative lengths, ``[batch]``.
-        labels : torch.Tensor
-            Classes ``[batch]``; negative where unknown (left out).
-
-        Returns
-        -------
-        MemberOutput
-        """
-        if self.closed_set and self.output is None:
-            raise RuntimeError(
-                f"the adversary on '{self.attribute}' does not know its "
-                "number of classes: give n_classes or call set_classes"
-            )
-        if x.dim() != 3 or not x.shape[:1] == lengths.shape == labels.shape:
-            raise ValueError(
-                "an adversary takes [batch, time, dim], [batch] lengths and "
-                f"[batch] labels; got {list(x.shape)}, {list(lengths.shape)}, "
-                f"{list(labels.shape)}"
-            )
-        counts = frame_counts(lengths, x.shape[1])
-        if self.objective == "pairs":
-            return self._pairs(x, counts, labels)
-        if self.segment is not None and self.training:
-            x, mask = segments(x, counts, self.segment)
-        else:
-            mask = frames_mask(counts, x.shape[1])
-        embedding = self.embed(x, mask)
-        known = labels >= 0
-        if self.level == "frame":
-            return self._framewise(embedding, mask, labels, known)
-        logits = self._logits(embedding)
-        loss = F.cross_entropy(
-            self._with_margin(logits, labels),
-            labels.masked_fill(~known, UNKNOWN),
-            ignore_index=UNKNOWN,
-            reduction="sum",
-        )
-        count = known.sum()
-        correct = ((logits.argmax(1) == labels) & known).sum()
-        return MemberOutput(loss / count.clamp(min=1), correct, count)
-
-    def _logits(self, embedding):
-        if self.objective == "aam":
-            return self.scale * F.linear(
-                F.normalize(embedding, dim=-1),
-                F.normalize(self.output.weight, dim=-1),
-            )
-        return self.output(embedding)
-
-    def _with_margin(self, logits, labels):
-        """For ``aam``: cos(theta) -> cos(theta + margin) on the target."""
-        if self.objective != "aam":
-            return logits
-        cos = (logits / self.scale).clamp(-1 + 1e-6, 1 - 1e-6)
-        shifted = torch.cos(torch.acos(cos) + self.margin)
-        classes = torch.arange(logits.shape[1], device=logits.device)
-        target = classes == labels.unsqueeze(1)
-        return torch.where(target, self.scale * shifted, logits)
-
-    def _framewise(self, embedding, mask, labels, known):
-        logits = self.output(embedding)
-        valid = mask & known.unsqueeze(1)
-        targets = labels.unsqueeze(1).expand_as(mask)
-        loss = F.cross_entropy(
-            logits.transpose(1, 2),
-            targets.masked_fill(~valid, UNKNOWN),
-            ignore_index=UNKNOWN,
-            reduction="sum",
-        ) / valid.sum().clamp(min=1)
-        # One decision per utterance: the sum of its frames' log-posteriors.
-        votes = (logits.log_softmax(2) * mask.unsqueeze(2)).sum(1).argmax(1)
-        return MemberOutput(
-            loss, ((votes == labels) & known).sum(), known.sum()
-        )
-
-    def _pairs(self, x, counts, labels):
-        n_frames = self.segment or max(1, x.shape[1] // 2)
-        if self.training:
-            starts = (None, None)
-        else:  # the two ends of each utterance
-            starts = (
-                torch.zeros_like(counts),
-                (counts - n_frames).clamp(min=0),
-            )
-        views = [
-            self.embed(*segments(x, counts, n_frames, start))
-            for start in starts
-        ]
-        z = F.normalize(torch.cat(views), dim=1)
-        labels = labels.repeat(2)
-        known = labels >= 0
-        itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        usable = known.unsqueeze(0) & known.unsqueeze(1) & ~itself
-        same = (labels.unsqueeze(0) == labels.unsqueeze(1)) & usable
-        scores = (self.scale * z @ z.T).masked_fill(~usable, -1e4)
-        log_prob = scores - scores.logsumexp(1, keepdim=True)
-        per_item = -(log_prob * same).sum(1) / same.sum(1).clamp(min=1)
-        count = known.sum()
-        loss = (per_item * known).sum() / count.clamp(min=1)
-        return MemberOutput(loss, None, count // 2)
 
 
 class AdversaryEnsemble(torch.nn.Module):
@@ -414,7 +50,8 @@ class AdversaryEnsemble(torch.nn.Module):
     combination : str
         How the members of one attribute share that weight. ``mean``: in
         proportion to their own ``weight``. ``worst``: a soft maximum over
-        the members that succeed best (lowest loss relative to chance).
+        the members that succeed best (lowest loss relative to guessing;
+        one that does worse than guessing counts as guessing).
         ``sampled``: one member, drawn per call. The members themselves
         always all learn.
     temperature : float
@@ -469,6 +106,16 @@ class AdversaryEnsemble(torch.nn.Module):
             }
         self.members = torch.nn.ModuleDict(members)
         self.attributes = sorted({m.attribute for m in members.values()})
+        for attribute in self.attributes:
+            if not any(
+                m.weight > 0
+                for m in members.values()
+                if m.attribute == attribute
+            ):
+                raise ValueError(
+                    f"every member on '{attribute}' has weight 0: leave them "
+                    f"out, or set weights[{attribute!r}] to 0"
+                )
         weights = dict(weights or {})
         unread = sorted(set(weights) - set(self.attributes))
         if unread and members:
@@ -539,7 +186,7 @@ class AdversaryEnsemble(torch.nn.Module):
             member.reset_parameters()
         return list(member.parameters())
 
-    def _shares(self, attribute, outputs, n_classes):
+    def _shares(self, outputs):
         """How members of one attribute share its weight; sums to one."""
         own = torch.tensor(
             [self.members[name].weight for name in outputs],
@@ -551,18 +198,13 @@ class AdversaryEnsemble(torch.nn.Module):
             picked = torch.multinomial(own, 1)
             return F.one_hot(picked[0], len(own)).to(own.dtype)
         if self.combination == "worst":
-            # Loss over the loss of guessing puts members with different
-            # numbers of classes (or pairs) on one scale.
-            success = torch.stack(
-                [
-                    -outputs[name].loss.detach() / n_classes[name]
-                    for name in outputs
-                ]
+            failure = torch.stack(
+                [self._failure(name, out) for name, out in outputs.items()]
             )
-            own = own * (success / self.temperature).softmax(0)
+            own = own * (-failure / self.temperature).softmax(0)
         return own / own.sum()
 
-    def forward(self, hidden, lengths, labels):
+    def forward(self, hidden, lengths, labels, progress=None):
         """Attacks a batch with every member.
 
         Arguments
@@ -573,6 +215,8 @@ class AdversaryEnsemble(torch.nn.Module):
             Relative lengths, ``[batch]``.
         labels : dict
             Attribute -> classes ``[batch]``, negative where unknown.
+        progress : float, optional
+            As for ``set_progress``, which it calls.
 
         Returns
         -------
@@ -581,6 +225,8 @@ class AdversaryEnsemble(torch.nn.Module):
             every member at full strength and reaches ``hidden`` reversed,
             weighted by ``weights``, the shares and the schedule.
         """
+        if progress is not None:
+            self.set_progress(progress)
         output = EnsembleOutput(hidden.new_zeros(()))
         for attribute in self.attributes:
             if attribute not in labels:
@@ -603,20 +249,25 @@ class AdversaryEnsemble(torch.nn.Module):
                 )
                 for k, name in enumerate(names)
             }
-            chance = {
-                name: self._chance_loss(name, outputs[name]) for name in names
-            }
-            shares = self._shares(attribute, outputs, chance)
+            shares = self._shares(outputs)
             strength.copy_(self.weights[attribute] * self.multiplier * shares)
             output.members.update(outputs)
             output.loss = output.loss + sum(o.loss for o in outputs.values())
         return output
 
-    def _chance_loss(self, name, output):
-        """Loss of a member that guesses: the log of its number of options."""
+    def _failure(self, name, output):
+        """Loss over that of guessing: 0 is certainty, 1 a guess or worse.
+
+        Whatever the number of classes or pairs; 1 where there was nothing
+        to tell apart.
+        """
         member = self.members[name]
         if member.closed_set:
-            options = torch.tensor(float(member.output.out_features))
+            options = output.count.new_tensor(member.output.out_features)
+            told = output.count > 0
         else:
-            options = (2.0 * output.count - 1).clamp(min=2.0)
-        return options.log().to(output.loss.device)
+            options = 2 * output.count - 1
+            told = output.count > 1
+        guess = options.clamp(min=2).log()
+        relative = (output.loss.detach() / guess).clamp(max=1.0)
+        return torch.where(told, relative, torch.ones_like(relative))

@@ -6,11 +6,15 @@ Backpropagation", ICML 2015.
 
 import torch
 
-from speechbrain_privacy.nnet.schedules import (  # noqa: F401 (one import)
-    Constant,
-    DannRamp,
-    WarmUp,
-)
+from speechbrain_privacy.nnet.schedules import Constant, DannRamp, WarmUp
+
+__all__ = [
+    "Constant",
+    "DannRamp",
+    "GradientReversal",
+    "WarmUp",
+    "reverse_gradient",
+]
 
 
 class _Reverse(torch.autograd.Function):

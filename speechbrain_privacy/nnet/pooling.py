@@ -6,29 +6,6 @@ Vectorised and without noise: padding never changes a result.
 import torch
 
 
-def length_mask(lengths, n_frames):
-    """Frames that belong to each utterance.
-
-    Arguments
-    ---------
-    lengths : torch.Tensor
-        Relative lengths, ``[batch]``, in (0, 1].
-    n_frames : int
-        Size of the (padded) time axis.
-
-    Returns
-    -------
-    torch.Tensor
-        Boolean ``[batch, n_frames]``; every utterance keeps at least one.
-
-    Example
-    -------
-    >>> length_mask(torch.tensor([1.0, 0.5]), 4).sum(1)
-    tensor([4, 2])
-    """
-    return frames_mask(frame_counts(lengths, n_frames), n_frames)
-
-
 def frame_counts(lengths, n_frames):
     """Relative lengths ``[batch]`` -> whole frames ``[batch]``, at least 1."""
     return (lengths * n_frames).round().long().clamp(1, n_frames)

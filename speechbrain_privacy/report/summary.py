@@ -31,7 +31,7 @@ class Row:
     tap: str
     wer: Cell | None
     speaker: Cell
-    speaker_same_gender: Cell
+    speaker_same_gender: Cell | None
     gender: Cell | None
 
 
@@ -65,13 +65,15 @@ def load_run(folder):
 
 def _pooled(intervals, scale):
     """One run: value and interval. Several: mean and SD over seeds."""
+    if None in intervals:
+        return None
     values = [scale * interval["value"] for interval in intervals]
     if len(values) == 1:
-        low = scale * intervals[0].get("low", intervals[0]["value"])
-        high = scale * intervals[0].get("high", intervals[0]["value"])
-        return Cell(
-            values[0], low, high, f"{values[0]:.1f} [{low:.1f}, {high:.1f}]"
-        )
+        value, only = values[0], intervals[0]
+        if "low" not in only:
+            return Cell(value, value, value, f"{value:.1f}")
+        low, high = scale * only["low"], scale * only["high"]
+        return Cell(value, low, high, f"{value:.1f} [{low:.1f}, {high:.1f}]")
     mean, spread = statistics.mean(values), statistics.stdev(values)
     return Cell(
         mean, mean - spread, mean + spread, f"{mean:.1f} +- {spread:.1f}"
@@ -79,10 +81,12 @@ def _pooled(intervals, scale):
 
 
 def _worst(attackers, key="eer"):
-    """The interval of the attacker with the lowest error."""
+    """The interval of the attacker with the lowest error, or None."""
+    found = [attack.get(key) for attack in attackers.values()]
     return min(
-        (found[key] for found in attackers.values()),
+        (interval for interval in found if interval),
         key=lambda interval: interval["value"],
+        default=None,
     )
 
 
@@ -100,13 +104,24 @@ def summarise(runs):
     """
     models = {}
     for run in runs:
-        models.setdefault(run["name"], []).append(run)
+        same = models.setdefault(run["name"], [])
+        if run["seed"] in [other["seed"] for other in same]:
+            raise ValueError(
+                f"two runs of '{run['name']}' have seed {run['seed']}: they "
+                "are not repetitions; give one of them another --name"
+            )
+        same.append(run)
+    if len({run["audit"]["test"]["fingerprint"] for run in runs}) > 1:
+        raise ValueError(
+            "the runs were audited on different test data: their numbers do "
+            "not compare"
+        )
     rows = []
     for name, same in models.items():
         for tap in same[0]["audit"]["taps"]:
             taps = [run["audit"]["taps"][tap] for run in same]
             features = tap == "logmel"
-            gender = [_worst(t["gender"]) for t in taps if t.get("gender")]
+            genders = [_worst(t.get("gender", {})) for t in taps]
             rows.append(
                 Row(
                     model="features" if features else name,
@@ -119,7 +134,7 @@ def summarise(runs):
                         [_worst(t["speaker"], "eer_same_gender") for t in taps],
                         100,
                     ),
-                    gender=_pooled(gender, 100) if gender else None,
+                    gender=_pooled(genders, 100),
                 )
             )
     return rows
@@ -149,10 +164,15 @@ def format_table(rows, markdown=False):
         (
             row.model,
             row.tap,
-            row.wer.text if row.wer else "-",
-            row.speaker.text,
-            row.speaker_same_gender.text,
-            row.gender.text if row.gender else "-",
+            *(
+                cell.text if cell else "-"
+                for cell in (
+                    row.wer,
+                    row.speaker,
+                    row.speaker_same_gender,
+                    row.gender,
+                )
+            ),
         )
         for row in rows
     ]
@@ -206,11 +226,12 @@ def describe_adversaries(runs):
         chance = ", ".join(
             f"{attribute} {100 * value:.1f}"
             for attribute, value in found["chance"].items()
+            if value is not None
         )
         lines.append(
             f"{run['name']}, seed {run['seed']}: training adversaries on "
             f"{found['utterances']} held-out utterances of training speakers, "
-            f"accuracy %: {best} (chance: {chance})"
+            f"accuracy %: {best} (most frequent class: {chance})"
         )
     return "\n".join(lines)
 

@@ -30,7 +30,7 @@ class Encoder(torch.nn.Module):
 
     def forward(self, feats, lengths):
         self.seen = feats
-        return feats * self.scale
+        return feats * self.scale, lengths
 
 
 class Spy(AdversaryEnsemble):

@@ -51,6 +51,8 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     plain = row["Hparam_file"].endswith("conformer.yaml")
     taps = {"encoder", "posteriors"} | ({"logmel"} if plain else set())
     assert set(audit["taps"]) == taps
+    # Blank, word start, A, B, C: not the head's spare outputs.
+    assert audit["taps"]["posteriors"]["dim"] == 5
     assert "guessing" in done.stdout
 
 
@@ -105,13 +107,19 @@ def test_two_processes_end_in_one_result(toy_corpus, tmp_path):
         "conformer_adversarial",
         *TINY,
         "--number_of_epochs=2",
+        "--adversary_steps=2",
+        "--adversary={reinit_every: 2}",
         *own_corpus(toy_corpus),
+        f"--seen_manifest={toy_corpus[1]['train']}",
         f"--output_folder={tmp_path}",
         processes=2,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (tmp_path / "audit.json").is_file()
     assert len((tmp_path / "train_log.txt").read_text().splitlines()) == 2
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["adversaries"]["utterances"] == 16
+    assert found["adversaries"]["chance"] == {"spk_id": 0.25, "gender": 0.5}
 
 
 def test_mixed_precision_trains(toy_corpus, tmp_path):

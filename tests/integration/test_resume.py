@@ -7,14 +7,14 @@ import torch
 
 from tests.integration.recipes import TINY, own_corpus, run
 
-#: Dropout, speed perturbation, SpecAugment, accumulation over three batches
-#: (which does not divide the epoch), renewed adversaries, extra steps.
+#: Dropout, speed perturbation, SpecAugment, accumulation over four batches
+#: (which does not divide the epoch's six), renewed adversaries, extra steps.
 OPTIONS = (
     "--number_of_epochs=2",
     "--augment_from=0.0",
-    "--grad_accumulation_factor=3",
+    "--grad_accumulation_factor=4",
     "--ckpt_interval_minutes=0",
-    "--ckpt_interval_steps=2",
+    "--ckpt_interval_steps=1",
     "--adversary={reinit_every: 2, combination: sampled}",
     "--adversary_steps=2",
 )
@@ -25,6 +25,7 @@ import os, signal
 from speechbrain_privacy.brains.ctc import CTCBrain
 fit_batch = CTCBrain.fit_batch
 def dying(self, batch):
+    assert self.batches_in_epoch == 6
     if (self.epoch - 1) * self.batches_in_epoch + self.step == {}:
         os.kill(os.getpid(), signal.SIGKILL)
     return fit_batch(self, batch)
@@ -43,7 +44,7 @@ def dying(module, path):
     return save(module, path)
 checkpoints.DEFAULT_SAVE_HOOKS[torch.nn.Module] = dying
 """
-N_STEPS = 8  # 2 epochs of 4 batches
+N_BATCHES = 6  # in each of 2 epochs
 
 
 def train(toy_corpus, output, before="", check=True):
@@ -100,8 +101,15 @@ def uninterrupted(toy_corpus, tmp_path_factory):
 
 def test_killed_at_random_steps(toy_corpus, uninterrupted, tmp_path):
     weights, log = uninterrupted
-    steps = sorted(random.Random().sample(range(1, N_STEPS + 1), 2))
-    print("killed before the steps", steps)
+    # Within the first group of the second epoch (so that the first epoch's
+    # end is the last checkpoint), and somewhere in its last, partial group
+    # (after a checkpoint in mid-epoch); before that anywhere.
+    steps = [
+        random.Random().randint(1, N_BATCHES),
+        N_BATCHES + 3,
+        N_BATCHES + 6,
+    ]
+    print("killed before the batches", steps)
     for step in steps:
         killed = train(toy_corpus, tmp_path, IN_STEP.format(step), check=False)
         assert killed.returncode == -9, killed.stdout[-3000:]

@@ -4,12 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speechbrain_privacy.nnet.adversaries import (
-    Adversary,
-    AdversaryEnsemble,
-    segments,
-)
-from speechbrain_privacy.nnet.schedules import Constant
+from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
+from speechbrain_privacy.nnet.adversary import Adversary, Spliced, segments
+from speechbrain_privacy.nnet.schedules import Constant, WarmUp
 
 SIZE = 6
 SPEAKERS = torch.tensor([0, 1, 2, 0])
@@ -72,11 +69,56 @@ def test_worst_combination_follows_the_soft_maximum(batch):
     out = ensemble(hidden, lengths, LABELS)
     out.loss.backward()
     relative = torch.stack([out.members[n].loss for n in "ab"]) / math.log(3)
+    relative = relative.clamp(max=1.0)
     share = torch.tensor([2.0, 1.0]) * (-relative / 0.2).exp()
     share = (share / share.sum()).detach()
     strengths = {"a": share[0].item(), "b": share[1].item()}
     expected = expected_gradient(ensemble, hidden, lengths, strengths)
     assert torch.allclose(hidden.grad, expected, atol=1e-6)
+
+
+def test_worse_than_guessing_counts_as_guessing(batch):
+    hidden, lengths = batch
+    names = {"aam": "aam", "classify": "classify"}
+    ensemble = AdversaryEnsemble(
+        {
+            name: Adversary(SIZE, n_classes=3, objective=objective, scale=50.0)
+            for name, objective in names.items()
+        },
+        combination="worst",
+    ).eval()
+    out = ensemble(hidden, lengths, LABELS)
+    assert out.members["aam"].loss > 3 * math.log(3)  # sure, and wrong
+    assert ensemble._failure("aam", out.members["aam"]) == 1.0
+    pairs = Adversary(SIZE, objective="pairs", segment=5)
+    lonely = AdversaryEnsemble({"pairs": pairs}, combination="worst")
+    one = torch.tensor([0, -1, -1, -1])
+    out = lonely(hidden, lengths, {"spk_id": one})
+    assert out.members["pairs"].loss == 0.0
+    assert lonely._failure("pairs", out.members["pairs"]) == 1.0
+
+
+def test_a_sure_margin_member_has_finite_gradients_in_bfloat16():
+    member = Adversary(
+        4, n_classes=2, objective="aam", hidden=[], pooling="mean"
+    )
+    with torch.no_grad():
+        member.output.weight.copy_(torch.eye(4)[:2])
+    hidden = torch.eye(4)[:2].unsqueeze(1).repeat(1, 5, 1).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = member(hidden, torch.ones(2), torch.tensor([0, 1])).loss
+    loss.backward()
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(member.output.weight.grad).all()
+
+
+def test_progress_can_be_given_with_the_batch(batch):
+    hidden, lengths = batch
+    ensemble = AdversaryEnsemble(
+        [Adversary(SIZE, n_classes=3)], schedule=WarmUp(0.0, 0.5)
+    ).eval()
+    ensemble(hidden, lengths, LABELS, progress=0.25)
+    assert ensemble.multiplier == 0.5
 
 
 def test_sampled_reaches_the_encoder_through_one_member_but_trains_all(batch):
@@ -274,7 +316,9 @@ def test_an_empty_ensemble_is_a_plain_model(batch):
         (lambda: Adversary(4, level="frame", objective="aam"), "frame"),
         (lambda: Adversary(4, n_classes=1), "at least two"),
         (lambda: Adversary(4, weight=-1), ">= 0"),
+        (lambda: Spliced(4, 4, width=2), "odd"),
         (lambda: AdversaryEnsemble(combination="best"), "best"),
+        (lambda: AdversaryEnsemble([Adversary(4, weight=0)]), "weight 0"),
         (
             lambda: AdversaryEnsemble([Adversary(4)], weights={"age": 1}),
             "age",

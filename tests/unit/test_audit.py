@@ -1,6 +1,8 @@
+import contextlib
 import json
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from speechbrain_privacy.attacks.network import NetworkAttacker
 from speechbrain_privacy.attacks.tdnn import TDNN
 from speechbrain_privacy.audit.audit import Audit, write_json
-from speechbrain_privacy.audit.provenance import fingerprint, provenance
+from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
     Representations,
     Tap,
@@ -61,6 +63,13 @@ def test_an_attacker_finds_nothing_where_there_is_nothing():
     assert abs(open_set_eer(leak=0.0)[0] - 0.5) < 0.06
 
 
+def test_an_attacker_of_shuffled_labels_learns_nothing_of_use():
+    # What is left is what an untrained network hears: far from the trained.
+    assert open_set_eer(leak=0.3, shuffle=True)[0] > (
+        open_set_eer(leak=0.3)[0] + 0.05
+    )
+
+
 def test_embeddings_do_not_depend_on_the_batch_and_seeds_decide():
     data, who = voices(4, 5, 1.0, seed=2)
     attacker = NetworkAttacker(SMALL, epochs=3, batch_size=8, segment=0.3)
@@ -94,6 +103,8 @@ class Frozen:
     def __init__(self, frames):
         self.modules = torch.nn.ModuleDict({"layer": torch.nn.Identity()})
         self.frames = frames
+        self.device = "cpu"
+        self.evaluation_ctx = contextlib.nullcontext()
 
     def make_dataloader(self, dataset, stage, ckpt_prefix, batch_size):
         return dataset
@@ -102,6 +113,9 @@ class Frozen:
         rows = [self.frames[key] for key in batch.id]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         self.modules["layer"](padded.masked_fill(padded == 0, 7.0))
+        # The input says nothing of use; the output's lengths are right.
+        counts = torch.tensor([float(len(row)) for row in rows])
+        return SimpleNamespace(log_probs=padded, lengths=counts / counts.max())
 
 
 def fake_batches(frames, size=3):
@@ -114,7 +128,7 @@ def fake_batches(frames, size=3):
         batch.id = keys[i : i + size]
         counts = torch.tensor([float(len(frames[k])) for k in batch.id])
         batch.sig = Batch()
-        batch.sig.lengths = counts / counts.max()
+        batch.sig.lengths = torch.ones(len(counts))
         yield batch
 
 
@@ -178,7 +192,7 @@ def test_an_audit_says_what_it_measured_on_what(toy_corpus, tmp_path):
     again = json.loads((tmp_path / "audit.json").read_text())
     assert again["schema"] == 1
     assert again["test"]["speakers"] == 4 and again["train"]["speakers"] == 4
-    assert again["test"]["fingerprint"] == fingerprint(manifests["test"])
+    assert again["test"]["fingerprint"] == manifests["test"].fingerprint()
     assert torch.__version__.startswith(again["provenance"]["torch"])
     speaker = again["taps"]["raw"]["speaker"]["tdnn"]
     assert speaker["n_mated"] == 4 * 6
@@ -199,9 +213,8 @@ def test_an_audit_refuses_speakers_that_the_attacker_knows(toy_corpus):
 def test_an_audit_needs_speakers_and_two_classes(toy_corpus):
     audit, brain, split, manifests = audited(toy_corpus)
     batches, manifest = split("test")
-    nameless = replace(
-        manifest, rows=tuple({**row, "spk_id": ""} for row in manifest.rows)
-    )
+    first, *others = manifest.rows
+    nameless = replace(manifest, rows=({**first, "spk_id": ""}, *others))
     with pytest.raises(ManifestError, match="empty 'spk_id'"):
         audit.run(brain, split("train"), (batches, nameless), progressbar=False)
     batches, manifest = split("train")
@@ -210,15 +223,45 @@ def test_an_audit_needs_speakers_and_two_classes(toy_corpus):
     )
     with pytest.raises(ManifestError, match="'gender' has 1 values"):
         audit.run(brain, (batches, women), split("test"), progressbar=False)
+    single = {row["spk_id"]: row for row in manifests["test"].rows}
+    lone = replace(manifests["test"], rows=tuple(single.values()))
+    with pytest.raises(ManifestError, match="no mated trials"):
+        audit.check(manifest, lone)
+
+
+def test_utterances_of_nobody_are_not_a_speaker(toy_corpus):
+    audit, brain, split, manifests = audited(toy_corpus)
+    batches, manifest = split("train")
+    rows = tuple(
+        {**row, "spk_id": ""} if row["spk_id"] == "s0" else row
+        for row in manifest.rows
+    )
+    seen, taught = [], NetworkAttacker.fit
+
+    class Spy(NetworkAttacker):
+        def fit(self, data, labels, **settings):
+            seen.append(set(labels))
+            return taught(self, data, labels, **settings)
+
+    audit.speaker_attackers = {
+        "spy": partial(Spy, SMALL, epochs=5, batch_size=4, segment=0.5)
+    }
+    audit.run(
+        brain,
+        (batches, replace(manifest, rows=rows)),
+        split("test"),
+        progressbar=False,
+    )
+    assert seen == [{"s1", "s2", "s3"}]
 
 
 def test_a_fingerprint_ignores_places_and_sees_labels(toy_corpus):
     _, paths = toy_corpus
     a = read_manifest(paths["test"], "/here")
     b = read_manifest(paths["test"], "/there")
-    assert fingerprint(a) == fingerprint(b)
+    assert a.fingerprint() == b.fingerprint()
     changed = ({**a.rows[0], "gender": "X"}, *a.rows[1:])
-    assert fingerprint(replace(a, rows=changed)) != fingerprint(a)
+    assert replace(a, rows=changed).fingerprint() != a.fingerprint()
     assert provenance()["speechbrain_privacy"]
 
 

@@ -14,16 +14,18 @@ def test_an_utterance_is_the_same_alone_and_in_a_padded_batch(stride):
         feats[i, n:] = 30.0  # padding that would hurt
     lengths = torch.tensor(counts) / 90
     with torch.no_grad():
-        together = lobe(feats, lengths)
+        together, relative = lobe(feats, lengths)
         for i, n in enumerate(counts):
-            alone = lobe(feats[i : i + 1, :n], torch.ones(1))
+            alone, _ = lobe(feats[i : i + 1, :n], torch.ones(1))
             frames = alone.shape[1]
+            assert round((relative[i] * together.shape[1]).item()) == frames
             assert torch.allclose(together[i, :frames], alone[0], atol=1e-5)
 
 
 def test_less_than_a_stride_still_gives_a_frame():
     lobe = ConformerLobe(20, d_model=16, num_layers=1, d_ffn=16)
-    assert lobe(torch.randn(1, 1, 20), torch.ones(1)).shape == (1, 1, 16)
+    hidden, lengths = lobe(torch.randn(1, 1, 20), torch.ones(1))
+    assert hidden.shape == (1, 1, 16) and lengths.tolist() == [1.0]
 
 
 def test_no_dropout_draws_a_mask_per_frame():

@@ -147,6 +147,32 @@ def test_only_short_utterances_are_an_error(toy_corpus, tmp_path):
         load(folder, paths, tmp_path, frames_per_second=2.0)
 
 
+def test_an_empty_transcript_is_skipped_in_training_only(toy_corpus, tmp_path):
+    folder, paths = toy_corpus
+    silent = rewritten(paths, "train", tmp_path, lambda row: row.update(wrd=""))
+    assert load(folder, silent, tmp_path / "a").skipped == ["s0-u0"]
+    silent = rewritten(paths, "test", tmp_path, lambda row: row.update(wrd=""))
+    with pytest.raises(ManifestError, match="'s6-u0' has an empty 'wrd'"):
+        load(folder, silent, tmp_path / "b")
+
+
+def test_a_run_is_not_continued_with_other_data(toy_corpus, tmp_path):
+    folder, paths = toy_corpus
+    load(folder, paths, tmp_path)
+    load(folder, paths, tmp_path)
+    other = rewritten(
+        paths, "train", tmp_path, lambda row: row.update(wrd="A B C")
+    )
+    with pytest.raises(ValueError, match="other 'train'.*another output"):
+        load(folder, other, tmp_path)
+
+
+def test_no_attribute_at_all_is_named(toy_corpus, tmp_path):
+    folder, paths = toy_corpus
+    with pytest.raises(ValueError, match="attributes is empty"):
+        load_asr_data(paths, Tokenizer("char", 10), [], tmp_path, folder)
+
+
 @pytest.mark.parametrize("column", ["wrd", "spk_id", "gender"])
 def test_an_empty_training_column_is_named(toy_corpus, tmp_path, column):
     import csv

@@ -4,7 +4,7 @@ import torch
 
 from speechbrain_privacy.nnet.pooling import (
     frame_counts,
-    length_mask,
+    frames_mask,
     make_pooling,
 )
 
@@ -40,7 +40,7 @@ def test_constant_frames_have_finite_gradients():
 def test_relative_lengths_become_whole_frames():
     lengths = torch.tensor([1.0, 0.5, 1e-6])
     assert frame_counts(lengths, 7).tolist() == [7, 4, 1]
-    assert length_mask(lengths, 7).sum(1).tolist() == [7, 4, 1]
+    assert frames_mask(frame_counts(lengths, 7), 7).sum(1).tolist() == [7, 4, 1]
 
 
 def test_an_unknown_pooling_is_named():

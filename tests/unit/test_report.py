@@ -44,7 +44,7 @@ def write_run(folder, name, seed, wer, eers):
     audit = {
         "scenario": "semi-informed",
         "train": {"speakers": 58},
-        "test": {"speakers": 20, "utterances": 259},
+        "test": {"speakers": 20, "utterances": 259, "fingerprint": "f"},
         "taps": {
             "logmel": {"speaker": speaker, "gender": {}},
             "encoder": {
@@ -82,6 +82,27 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
     assert "| guessing" in table and "50.0" in table
 
 
+def test_runs_that_do_not_compare_are_refused(tmp_path):
+    run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
+    with pytest.raises(ValueError, match="two runs of 'plain' have seed 1"):
+        summarise([run, run])
+    other = load_run(write_run(tmp_path / "b", "private", 1, 14.0, [0.2]))
+    other["audit"]["test"]["fingerprint"] = "g"
+    with pytest.raises(ValueError, match="different test data"):
+        summarise([run, other])
+
+
+def test_what_was_not_measured_is_a_dash(tmp_path):
+    run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
+    run["WER"] = {"value": 14.0}
+    for attack in run["audit"]["taps"]["encoder"]["speaker"].values():
+        attack["eer_same_gender"] = None
+    encoder = summarise([run])[1]
+    assert encoder.wer.text == "14.0"
+    assert encoder.speaker_same_gender is None
+    assert "  -  " in format_table(summarise([run]))
+
+
 def test_the_command_prints_a_table_and_draws(tmp_path, capsys):
     folders = [
         write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]),
@@ -93,7 +114,7 @@ def test_the_command_prints_a_table_and_draws(tmp_path, capsys):
     assert status == 0
     assert "plain" in printed and "private" in printed
     assert "20 speakers and 259 utterances" in printed
-    assert "tdnn 3.1 (chance: spk_id 2.0)" in printed
+    assert "tdnn 3.1 (most frequent class: spk_id 2.0)" in printed
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert [p.name for p in picture.parent.iterdir()] == ["p.png"]
 

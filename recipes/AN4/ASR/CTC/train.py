@@ -60,6 +60,8 @@ if __name__ == "__main__":
         frames_per_second=hparams["model"]["frames_per_second"],
     )
 
+    hparams["audit"].check(data.manifests["train"], data.manifests["test"])
+
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
         modules=hparams["modules"],

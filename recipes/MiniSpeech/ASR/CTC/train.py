@@ -41,15 +41,12 @@ if __name__ == "__main__":
     )
 
     # What goes in: the recipe's manifests or the user's.
-    def prepare():
-        hparams["data_folder"] = prepare_minispeech(
-            hparams["data_folder"], hparams["manifest_folder"]
-        )
-
     manifests = choose_manifests(
         {split: hparams[f"{split}_manifest"] for split in SPLITS},
         hparams["manifest_folder"],
-        prepare,
+        prepare=lambda: prepare_minispeech(
+            hparams["data_folder"], hparams["manifest_folder"]
+        ),
     )
     data = load_asr_data(
         manifests,
@@ -60,6 +57,8 @@ if __name__ == "__main__":
         sample_rate=hparams["model"]["sample_rate"],
         frames_per_second=hparams["model"]["frames_per_second"],
     )
+
+    hparams["audit"].check(data.manifests["train"], data.manifests["test"])
 
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
