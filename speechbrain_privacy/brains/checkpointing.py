@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from functools import partial
 
 import numpy as np
 import torch
@@ -143,7 +144,8 @@ class ResumableTrainLogger(FileTrainLogger):
         )
 
 
-@register_checkpoint_hooks
+# Every process takes part in saving: the sums of all are pooled.
+@partial(register_checkpoint_hooks, save_on_main_only=False)
 class RunningMeans:
     """Means of named values over an epoch, kept across a resume.
 

@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[2]
 #: A model that trains in a second; every option of the real one is on.
 TINY = (
     "--model={d_model: 16, num_layers: 1, d_ffn: 16, dropout: 0.1}",
-    "--attack={epochs: 6, batch_size: 4}",
+    "--attack={epochs: 8, batch_size: 4}",
     "--batch_seconds=4",
     "--device=cpu",
     "--noprogressbar",
 )
 
 
-def run(recipe, yaml, *arguments, before="", processes=1, timeout=300):
+def run(recipe, yaml, *arguments, before="", processes=1, timeout=200):
     """Runs a recipe; returns the finished process.
 
     Arguments

@@ -82,7 +82,7 @@ def test_the_minispeech_recipe_makes_its_corpus(tmp_path, monkeypatch):
     from speechbrain_privacy.dataio.minispeech import Settings, make_minispeech
 
     corpus = make_minispeech(
-        Settings(n_speakers=28, n_utterances=2),
+        Settings(n_speakers=28, n_utterances=4),
         tmp_path / "corpus",
         progressbar=False,
     )
