@@ -35,9 +35,9 @@ def plot_tradeoff(rows, path):
             axes.axhline(row.speaker.value, color="0.4", linestyle="--", lw=1)
             axes.annotate(
                 f"{row.tap} {row.speaker.value:.1f} %",
-                (0.99, row.speaker.value),
+                (0.01, row.speaker.value),
                 xycoords=("axes fraction", "data"),
-                ha="right",
+                ha="left",
                 va="bottom",
                 fontsize=8,
                 color="0.3",
