@@ -54,15 +54,15 @@ def make_steps(seconds):
     modules = torch.nn.ModuleList([encoder, head, adversaries])
 
     def step(attacked):
-        hidden = encoder(feats, lengths)
+        hidden, relative = encoder(feats, lengths)
         log_probs = head(hidden).log_softmax(2).transpose(0, 1)
-        frames = (lengths * len(log_probs)).long()
+        frames = (relative * len(log_probs)).round().long()
         n_tokens = torch.full((n_items,), tokens.shape[1])
         loss = torch.nn.functional.ctc_loss(
             log_probs, tokens, frames, n_tokens, zero_infinity=True
         )
         if attacked:
-            loss = loss + adversaries(hidden, lengths, labels).loss
+            loss = loss + adversaries(hidden, relative, labels).loss
         loss.backward()
         modules.zero_grad(set_to_none=True)
 
