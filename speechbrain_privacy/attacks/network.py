@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from speechbrain_privacy.nnet.adversary import with_margin
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 #: Fewer training steps than this are a mistake, not an attack.
@@ -215,10 +216,7 @@ class NetworkAttacker:
 
     def _loss(self, cos, targets):
         if self.margin > 0:
-            clamped = cos.clamp(-1 + 1e-6, 1 - 1e-6)
-            shifted = torch.cos(torch.acos(clamped) + self.margin)
-            hit = F.one_hot(targets, cos.shape[1]).bool()
-            cos = torch.where(hit, shifted, cos)
+            cos = with_margin(cos, targets, self.margin)
         return F.cross_entropy(self.scale * cos, targets)
 
     def _embed(self, x, mask):

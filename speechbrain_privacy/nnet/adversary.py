@@ -71,6 +71,37 @@ def segments(x, counts, n_frames, starts=None):
     return x[rows, index], mask
 
 
+def with_margin(cos, targets, margin):
+    """Additive angular margin: cos(theta) -> cos(theta + margin) on targets.
+
+    Source: Deng et al., "ArcFace", CVPR 2019, eq. 3.
+
+    Arguments
+    ---------
+    cos : torch.Tensor
+        Cosines to every class, ``[batch, classes]``.
+    targets : torch.Tensor
+        Classes ``[batch]``; a negative one changes nothing.
+    margin : float
+        In radians.
+
+    Returns
+    -------
+    torch.Tensor
+        As ``cos``.
+
+    Example
+    -------
+    >>> with_margin(torch.zeros(1, 2), torch.tensor([1]), 0.5)
+    tensor([[ 0.0000, -0.4794]])
+    """
+    # Away from one, where the angle has no finite gradient.
+    angle = torch.acos(cos.clamp(-1 + 1e-6, 1 - 1e-6))
+    classes = torch.arange(cos.shape[1], device=cos.device)
+    target = classes == targets.unsqueeze(1)
+    return torch.where(target, torch.cos(angle + margin), cos)
+
+
 class Spliced(torch.nn.Module):
     """A linear layer over a frame and its neighbours, then a ReLU.
 
@@ -335,11 +366,9 @@ class Adversary(torch.nn.Module):
         """For ``aam``: cos(theta) -> cos(theta + margin) on the target."""
         if self.objective != "aam":
             return logits
-        cos = (logits / self.scale).clamp(-1 + 1e-6, 1 - 1e-6)
-        shifted = torch.cos(torch.acos(cos) + self.margin)
-        classes = torch.arange(logits.shape[1], device=logits.device)
-        target = classes == labels.unsqueeze(1)
-        return torch.where(target, self.scale * shifted, logits)
+        return self.scale * with_margin(
+            logits / self.scale, labels, self.margin
+        )
 
     def _framewise(self, embedding, mask, labels, known):
         logits = self.output(embedding)
