@@ -17,7 +17,7 @@ from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,
 )
-from speechbrain_privacy.metrics.uncertainty import bootstrap_ratio
+from speechbrain_privacy.metrics.uncertainty import ratio_interval
 
 logger = get_logger(__name__)
 
@@ -169,7 +169,7 @@ def _rate(count, transcripts, rows):
     if "" in speakers or len(set(speakers)) < 2:
         total = sum(counts[1:], counts[0])
         return {"value": total.rate, "n_speakers": len(set(speakers) - {""})}
-    interval = bootstrap_ratio(
+    interval = ratio_interval(
         [100.0 * c.errors for c in counts],
         [c.reference for c in counts],
         speakers,

@@ -10,10 +10,9 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import extract
 from speechbrain_privacy.dataio.manifest import ManifestError, replaced_file
-from speechbrain_privacy.metrics.uncertainty import (
-    bootstrap_group_eer,
-    bootstrap_pair_eer,
-)
+from speechbrain_privacy.metrics.evaluation import evaluate_trials
+from speechbrain_privacy.metrics.trials import SpeakerScores
+from speechbrain_privacy.metrics.uncertainty import score_intervals
 
 logger = get_logger(__name__)
 

@@ -1,61 +1,62 @@
-"""Intervals over speakers.
+"""Intervals, differences and null levels, over speakers.
 
-Utterances of one speaker are alike, so trials are not independent: what is
-resampled is the speaker, on both sides of every trial. Resampling trials
-gives intervals that are far too narrow.
+Utterances of one speaker are alike, so trials are not independent: speakers
+are left out or resampled, on both sides of every trial. Intervals that
+resample trials are far too narrow.
+
+The default is the delete-one-speaker jackknife with Student quantiles on a
+logit (rates) or log (ratios) scale. In simulations with 20 to 200 speakers
+its 95 % intervals cover 93 to 97 %; the percentile bootstrap over speakers,
+also here, falls to 81 % for metrics that over-fit small lists, such as
+Cllr_min (``benchmarks/interval_coverage.py``).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
-from speechbrain_privacy.metrics.verification import (
-    PooledScores,
-    eer_from_counts,
-)
+from speechbrain_privacy.metrics.scores import PooledScores
+from speechbrain_privacy.metrics.verification import RANK_METRICS
 
 SMALL_SAMPLE = 20
+METHODS = ("jackknife", "bootstrap")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its percentile bootstrap interval over speakers."""
+    """An estimate and where the value for other speakers may lie."""
 
     value: float
     low: float
     high: float
     level: float
     n_speakers: int
-    n_draws: int
+    method: str
     warning: str = ""
 
-    @classmethod
-    def of(cls, value, draws, n_speakers, level=0.95):
-        """Makes an interval from an estimate and its bootstrap draws."""
-        draws = np.asarray(draws, float)
-        usable = draws[np.isfinite(draws)]
-        if len(usable) < 0.5 * len(draws):
-            raise ValueError(
-                f"only {len(usable)} of {len(draws)} bootstrap draws have "
-                "trials of both kinds: too few speakers for an interval"
-            )
-        tail = (1.0 - level) / 2
-        low, high = np.quantile(usable, [tail, 1.0 - tail])
-        warning = ""
-        if n_speakers < SMALL_SAMPLE:
-            warning = (
-                f"{n_speakers} speakers: bootstrap intervals over fewer than "
-                f"{SMALL_SAMPLE} are too narrow"
-            )
-        return cls(
-            float(value),
-            float(low),
-            float(high),
-            level,
-            int(n_speakers),
-            len(draws),
-            warning,
-        )
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference, b - a, its interval and two-sided p-value."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    level: float
+    n_speakers: int
+
+
+@dataclass(frozen=True)
+class Null:
+    """What a metric is when the scores tell nothing: mean and range."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    n_permutations: int
 
 
 def speaker_draws(n_speakers, n_draws, seed=0, strata=None):
@@ -94,106 +95,104 @@ def speaker_draws(n_speakers, n_draws, seed=0, strata=None):
     return draws
 
 
-def bootstrap_pair_eer(scores, left, right, n_draws=1000, seed=0, level=0.95):
-    """EER of a list of trials, with a speaker bootstrap on both sides.
-
-    A draw that has a speaker ``a`` times and another ``b`` times counts their
-    non-mated trials ``a * b`` times; mated trials of a speaker count ``a``
-    times (the copies of a speaker are not compared with each other).
+def score_intervals(
+    data,
+    metrics=("eer",),
+    method="jackknife",
+    strata=None,
+    n_draws=1000,
+    seed=0,
+    level=0.95,
+):
+    """Rank metrics of a list of trials, with intervals over speakers.
 
     Arguments
     ---------
-    scores : array_like
-        ``[n_trials]``, higher = more alike.
-    left, right : array_like
-        Speakers of the two sides, ``[n_trials]``; equal means mated.
-    n_draws, seed, level
+    data : SpeakerScores
+    metrics : sequence of str, or dict
+        Names from ``verification.RANK_METRICS``, or name -> ``f(blocks)``
+        with values in [0, 1].
+    method : str
+        ``"jackknife"`` or ``"bootstrap"`` (percentile).
+    strata : array_like, optional
+        A group per speaker of ``data.speakers``; groups keep their size.
+    n_draws, seed
         Of the bootstrap.
+    level : float
 
     Returns
     -------
-    Interval
+    dict
+        Name -> ``Interval``.
 
     Example
     -------
-    >>> left = ["a", "a", "b", "b", "c", "a"]
-    >>> right = ["a", "b", "b", "c", "c", "c"]
-    >>> scores = [0.9, 0.1, 0.8, 0.2, 0.7, 0.3]
-    >>> bootstrap_pair_eer(scores, left, right, n_draws=50).value
-    0.0
+    >>> from speechbrain_privacy.metrics.trials import SpeakerScores
+    >>> rng = np.random.default_rng(0)
+    >>> who = np.repeat(np.arange(10), 5)
+    >>> x = np.repeat(rng.normal(size=(10, 8)), 5, 0)
+    >>> x = x + rng.normal(size=x.shape)
+    >>> i, j = np.triu_indices(50, 1)
+    >>> data = SpeakerScores.of_pairs((x @ x.T)[i, j], who[i], who[j])
+    >>> rate = score_intervals(data)["eer"]
+    >>> 0.0 < rate.low < rate.value < rate.high < 0.5
+    True
     """
-    scores = np.asarray(scores, float)
-    speakers, places = np.unique(
-        np.concatenate([np.asarray(left), np.asarray(right)]),
-        return_inverse=True,
+    functions = _functions(metrics)
+    estimate = [f(data.blocks()) for f in functions.values()]
+    replicates = _replicates(
+        data, functions, method, strata, n_draws, seed, estimate
     )
-    left, right = places[: len(scores)], places[len(scores) :]
-    mated = left == right
-    pooled = PooledScores(scores[mated], scores[~mated])
-    value = eer_from_counts(pooled.mated_counts(), pooled.nonmated_counts())
-    draws = speaker_draws(len(speakers), n_draws, seed)
-    chunk = max(1, int(2e7) // len(scores))
-    rates = [
-        eer_from_counts(
-            pooled.mated_counts(some[:, left[mated]]),
-            pooled.nonmated_counts(
-                some[:, left[~mated]] * some[:, right[~mated]]
-            ),
+    return {
+        name: _interval(
+            value, some, method, _logit, strata, len(data.speakers), level
         )
-        for some in np.array_split(draws, -(-n_draws // chunk))
-    ]
-    return Interval.of(value, np.concatenate(rates), len(speakers), level)
+        for name, value, some in zip(functions, estimate, replicates)
+    }
 
 
-def bootstrap_group_eer(
-    scores, positive, speakers, n_draws=1000, seed=0, level=0.95
+def _functions(metrics):
+    if isinstance(metrics, dict):
+        return metrics
+    unknown = [name for name in metrics if name not in RANK_METRICS]
+    if unknown:
+        raise ValueError(
+            f"'{unknown[0]}' is no rank metric; there are "
+            f"{', '.join(RANK_METRICS)}"
+        )
+    return {name: RANK_METRICS[name] for name in metrics}
+
+
+def _replicates(data, functions, method, strata, n_draws, seed, estimate):
+    """Each metric on each draw, ``[metrics, draws]``; NaN if undefined."""
+    n = len(data.speakers)
+    if method not in METHODS:
+        raise ValueError(f"method is '{method}'; it is {' or '.join(METHODS)}")
+    if method == "jackknife":
+        counts = 1 - np.eye(n, dtype=np.int64)
+    else:
+        counts = speaker_draws(n, n_draws, seed, strata)
+    rows = []
+    for blocks in data.resampled(counts):
+        both = blocks.mated.any() and blocks.nonmated.any()
+        rows.append(
+            [f(blocks) for f in functions.values()]
+            if both
+            else [np.nan] * len(estimate)
+        )
+    return np.array(rows).T
+
+
+def ratio_interval(
+    numerator,
+    denominator,
+    speakers,
+    method="jackknife",
+    n_draws=1000,
+    seed=0,
+    level=0.95,
 ):
-    """EER of a two-class attacker, with a bootstrap over speakers.
-
-    Arguments
-    ---------
-    scores : array_like
-        ``[n_utterances]``, higher = more like the positive class.
-    positive : array_like
-        Boolean, ``[n_utterances]``.
-    speakers : array_like
-        ``[n_utterances]``; each speaker belongs to one class. Classes keep
-        their number of speakers in every draw.
-    n_draws, seed, level
-        Of the bootstrap.
-
-    Returns
-    -------
-    Interval
-
-    Example
-    -------
-    >>> bootstrap_group_eer(
-    ...     [3, 2, 1, 0], [True, True, False, False], list("abcd"), n_draws=9
-    ... ).value
-    0.0
-    """
-    scores, positive = np.asarray(scores, float), np.asarray(positive, bool)
-    names, place = np.unique(np.asarray(speakers), return_inverse=True)
-    pooled = PooledScores(scores[positive], scores[~positive])
-    value = eer_from_counts(pooled.mated_counts(), pooled.nonmated_counts())
-    group = np.zeros(len(names), dtype=bool)
-    group[place[positive]] = True
-    if group[place[~positive]].any():
-        raise ValueError("a speaker occurs in both classes")
-    draws = speaker_draws(len(names), n_draws, seed, strata=group)
-    weights = draws[:, place]
-    rates = eer_from_counts(
-        pooled.mated_counts(weights[:, positive]),
-        pooled.nonmated_counts(weights[:, ~positive]),
-    )
-    return Interval.of(value, rates, len(names), level)
-
-
-def bootstrap_ratio(
-    numerator, denominator, speakers, n_draws=1000, seed=0, level=0.95
-):
-    """A ratio of sums (a word error rate), with a bootstrap over speakers.
+    """A ratio of sums (a word error rate), with an interval over speakers.
 
     Arguments
     ---------
@@ -201,8 +200,8 @@ def bootstrap_ratio(
         Per utterance, e.g. errors and reference words.
     speakers : array_like
         Per utterance.
-    n_draws, seed, level
-        Of the bootstrap.
+    method, n_draws, seed, level
+        As in ``score_intervals``.
 
     Returns
     -------
@@ -210,15 +209,254 @@ def bootstrap_ratio(
 
     Example
     -------
-    >>> bootstrap_ratio([1, 0, 1], [4, 4, 4], list("abc"), n_draws=20).n_speakers
-    3
+    >>> rate = ratio_interval([1, 0, 1, 2], [4, 4, 4, 4], list("abcd"))
+    >>> rate.value, rate.low < rate.value < rate.high
+    (0.25, True)
     """
+    top, bottom, n = _sums_by_speaker(numerator, denominator, speakers)
+    value = top.sum() / bottom.sum()
+    if method == "jackknife":
+        counts = 1 - np.eye(n, dtype=np.int64)
+    elif method == "bootstrap":
+        counts = speaker_draws(n, n_draws, seed)
+    else:
+        raise ValueError(f"method is '{method}'; it is {' or '.join(METHODS)}")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = (counts @ top) / (counts @ bottom)
+    return _interval(value, rates, method, _log, None, n, level)
+
+
+def _sums_by_speaker(numerator, denominator, speakers):
     names, place = np.unique(np.asarray(speakers), return_inverse=True)
     top = np.bincount(place, np.asarray(numerator, float))
     bottom = np.bincount(place, np.asarray(denominator, float))
-    if bottom.sum() <= 0:
+    if not bottom.sum() > 0:
         raise ValueError("a ratio needs a positive denominator")
-    draws = speaker_draws(len(names), n_draws, seed)
+    if len(names) < 2:
+        raise ValueError("an interval over speakers needs two or more")
+    return top, bottom, len(names)
+
+
+def paired_difference(a, b, metric="eer", strata=None, level=0.95):
+    """Does b differ from a? Two attackers or systems on the same trials.
+
+    Arguments
+    ---------
+    a, b : SpeakerScores
+        With the same speakers.
+    metric : str or callable
+        A rank metric, or ``f(blocks)``.
+    strata : array_like, optional
+        A group per speaker.
+    level : float
+
+    Returns
+    -------
+    Difference
+        Of the jackknife over speakers, with Student quantiles.
+    """
+    if not np.array_equal(a.speakers, b.speakers):
+        raise ValueError(
+            "a paired comparison needs the same speakers on both sides"
+        )
+    f = metric if callable(metric) else _functions([metric])[metric]
+    values, replicates = [], []
+    for data in (a, b):
+        values.append(f(data.blocks()))
+        replicates.append(
+            _replicates(
+                data, {"metric": f}, "jackknife", None, 0, 0, values[-1:]
+            )[0]
+        )
+    return _difference(
+        values[1] - values[0], replicates[1] - replicates[0], strata, level
+    )
+
+
+def paired_ratio_difference(a, b, denominator, speakers, level=0.95):
+    """The same for two ratios of sums over the same utterances.
+
+    Arguments
+    ---------
+    a, b : array_like
+        Errors of two systems, per utterance.
+    denominator, speakers : array_like
+        As in ``ratio_interval``.
+    level : float
+
+    Returns
+    -------
+    Difference
+
+    Example
+    -------
+    >>> found = paired_ratio_difference(
+    ...     [3, 2, 4, 3], [1, 1, 2, 1], [9, 9, 9, 9], list("abcd")
+    ... )
+    >>> found.value < 0, found.p_value < 0.05
+    (True, True)
+    """
+    errors = np.asarray(b, float) - np.asarray(a, float)
+    top, bottom, n = _sums_by_speaker(errors, denominator, speakers)
+    counts = 1 - np.eye(n, dtype=np.int64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = (draws @ top) / (draws @ bottom)
-    return Interval.of(top.sum() / bottom.sum(), rates, len(names), level)
+        replicates = (counts @ top) / (counts @ bottom)
+    return _difference(top.sum() / bottom.sum(), replicates, None, level)
+
+
+def _difference(value, replicates, strata, level):
+    n = len(replicates)
+    if not np.isfinite(replicates).all():
+        raise ValueError(
+            "without some one speaker there are no trials of both kinds: too "
+            "few speakers to compare"
+        )
+    error, freedom = _standard_error(replicates, strata)
+    half = student.ppf((1 + level) / 2, freedom) * error
+    if error > 0:
+        p_value = 2 * student.sf(abs(value) / error, freedom)
+    else:
+        p_value = 1.0 if value == 0 else 0.0
+    return Difference(
+        float(value),
+        float(value - half),
+        float(value + half),
+        float(p_value),
+        level,
+        n,
+    )
+
+
+def permutation_null(
+    mated, nonmated, metrics, n_permutations=200, seed=0, level=0.95
+):
+    """What metrics come to if the scores tell nothing.
+
+    Which trials are mated is shuffled: D_sys, for one, is not 0 then. The
+    trials are taken as independent; with several utterances of a speaker the
+    true null is wider.
+
+    Arguments
+    ---------
+    mated, nonmated : array_like
+    metrics : dict
+        Name -> ``f(pooled scores)``.
+    n_permutations, seed : int
+    level : float
+        Of the central range.
+
+    Returns
+    -------
+    dict
+        Name -> ``Null``.
+
+    Example
+    -------
+    >>> from speechbrain_privacy.metrics.disclosure import linkability
+    >>> rng = np.random.default_rng(0)
+    >>> null = permutation_null(
+    ...     rng.normal(size=500) + 9,
+    ...     rng.normal(size=2000),
+    ...     {"linkability": linkability},
+    ...     n_permutations=20,
+    ... )
+    >>> 0.02 < null["linkability"].mean < 0.12
+    True
+    """
+    scores = np.concatenate([np.asarray(mated), np.asarray(nonmated)])
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_permutations):
+        rng.shuffle(scores)
+        pooled = PooledScores(scores[: len(mated)], scores[len(mated) :])
+        found.append([f(pooled) for f in metrics.values()])
+    return {
+        name: null_of(values, level)
+        for name, values in zip(metrics, np.array(found).T)
+    }
+
+
+def null_of(values, level=0.95):
+    """Summarises a metric's values under permutation, as a ``Null``."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Null(
+        float(np.mean(values)), float(low), float(high), level, len(values)
+    )
+
+
+def _logit(p):
+    return np.log(p) - np.log1p(-p), lambda z: 1 / (1 + np.exp(-z))
+
+
+def _log(p):
+    return np.log(p), np.exp
+
+
+def _interval(value, replicates, method, scale, strata, n_speakers, level):
+    limits = _jackknife if method == "jackknife" else _percentiles
+    low, high, warning = limits(value, replicates, scale, strata, level)
+    if not warning and n_speakers < SMALL_SAMPLE:
+        warning = (
+            f"{n_speakers} speakers: an interval over fewer than "
+            f"{SMALL_SAMPLE} is a rough guess"
+        )
+    return Interval(
+        float(value),
+        float(low),
+        float(high),
+        level,
+        int(n_speakers),
+        method,
+        warning,
+    )
+
+
+def _percentiles(value, draws, scale, strata, level):
+    usable = draws[np.isfinite(draws)]
+    if len(usable) < 0.5 * len(draws):
+        raise ValueError(
+            f"only {len(usable)} of {len(draws)} bootstrap draws have "
+            "trials of both kinds: too few speakers for an interval"
+        )
+    tail = (1.0 - level) / 2
+    return *np.quantile(usable, [tail, 1.0 - tail]), ""
+
+
+def _jackknife(value, replicates, scale, strata, level):
+    top = 1.0 if scale is _logit else np.inf
+    n = len(replicates)
+    groups = np.zeros(n) if strata is None else np.asarray(strata)
+    alone = np.unique(groups, return_counts=True)[1].min() < 2
+    if alone or not np.isfinite(replicates).all():
+        return (
+            0.0,
+            top,
+            f"{n} speakers are too few for an interval: without some one of "
+            "them there are no trials of both kinds",
+        )
+    if np.ptp(np.append(replicates, value)) == 0 and value in (0.0, top):
+        # Nobody differs: the chance of a speaker who does (Clopper-Pearson).
+        reach = 1 - ((1 - level) / 2) ** (1 / n)
+        ends = (0.0, reach) if value == 0.0 else (1 - reach, 1.0)
+        return *ends, "no speaker made a difference: the bound is on a share"
+    inner = np.append(replicates, value)
+    with np.errstate(divide="ignore"):
+        bent, back = scale(inner)
+    if not np.isfinite(bent).all():  # some, but not all, at an end
+        bent, back = inner, lambda z: np.clip(z, 0.0, top)
+    error, freedom = _standard_error(bent[:-1], strata)
+    half = student.ppf((1 + level) / 2, freedom) * error
+    return back(bent[-1] - half), back(bent[-1] + half), ""
+
+
+def _standard_error(replicates, strata=None):
+    """Standard error of an estimate, and its degrees of freedom."""
+    groups = np.zeros(len(replicates)) if strata is None else np.asarray(strata)
+    variance, freedom = 0.0, 0
+    for group in np.unique(groups):
+        some = replicates[groups == group]
+        n = len(some)
+        variance += (n - 1) / n * np.sum((some - some.mean()) ** 2)
+        freedom += n - 1
+    return float(np.sqrt(variance)), freedom

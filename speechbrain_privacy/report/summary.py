@@ -200,7 +200,7 @@ def describe(runs):
     spread = (
         f"mean +- standard deviation over {n_seeds} training seeds"
         if n_seeds > 1
-        else "brackets: 95 % bootstrap interval over speakers, one seed"
+        else "brackets: 95 % interval over speakers, one seed"
     )
     return (
         f"WER ({runs[0]['decoding']}) and attacks on {audit['test']['speakers']}"
