@@ -184,7 +184,8 @@ def audit(brain, data, auditor, output_folder):
     ---------
     brain : CTCBrain
     data : ASRData
-        Attackers learn on ``train`` and are scored on ``test``.
+        Attackers learn on ``train``, the one that counts is chosen on
+        ``valid``, and is scored on ``test``.
     auditor : Audit
     output_folder : str
 
@@ -197,6 +198,7 @@ def audit(brain, data, auditor, output_folder):
         brain,
         train=(data.datasets["train"], data.manifests["train"]),
         test=(data.datasets["test"], data.manifests["test"]),
+        dev=(data.datasets["valid"], data.manifests["valid"]),
         progressbar=not brain.noprogressbar,
     )
     write_json(Path(output_folder) / AUDIT, found)

@@ -1,22 +1,25 @@
 """The audit: fresh attackers on a frozen model, scored on unseen speakers."""
 
+import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_privacy.attacks.text import Transcripts
+from speechbrain_privacy.audit.attack import (
+    Utterances,
+    attack_attribute,
+    attack_speakers,
+)
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.audit.representations import extract
+from speechbrain_privacy.audit.representations import Representations, extract
 from speechbrain_privacy.dataio.manifest import ManifestError, replaced_file
-from speechbrain_privacy.metrics.evaluation import evaluate_trials
-from speechbrain_privacy.metrics.trials import SpeakerScores
-from speechbrain_privacy.metrics.uncertainty import score_intervals
 
 logger = get_logger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
+TEXT = "text"
 
 
 class Audit:
@@ -31,16 +34,29 @@ class Audit:
     taps : dict
         Name -> ``Tap``.
     speaker_attackers : dict
-        Name -> function that makes a fresh attacker (``!name:`` of
-        ``NetworkAttacker``).
+        Name -> function that makes a fresh ``SpeakerAttacker``.
     attribute_attackers : dict
-        The same for two-class attributes.
+        Name -> function that makes an attacker of two-class attributes.
     attributes : list of str
         Two-class manifest columns to infer, e.g. ``["gender"]``.
+    text_attackers : dict, optional
+        Speaker attackers on transcripts: what words alone give away.
+    enrolment : list of int
+        Sizes of speaker models, beside single utterances.
+    speeds : list of float
+        Training utterances at other speeds count as other speakers; 1.0
+        must be among them. More speakers make a stronger attacker, at the
+        cost of as many times the training.
+    clear : str, optional
+        The tap that shows what the model was given. An attacker that is not
+        better than ``weak`` there is reported as too weak.
+    weak : float
+        EER.
     seed : int
-        Of the attackers and the bootstrap.
-    n_draws : int
-        Bootstrap samples.
+        Of the attackers.
+    cache : str or Path, optional
+        Folder for the representations, which are then read from disk as
+        they are needed, and used again for the same model and data.
     """
 
     def __init__(
@@ -49,19 +65,33 @@ class Audit:
         speaker_attackers,
         attribute_attackers,
         attributes=("gender",),
+        text_attackers=None,
+        enrolment=(5,),
+        speeds=(1.0,),
+        clear=None,
+        weak=0.25,
         seed=0,
-        n_draws=1000,
+        cache=None,
     ):
         if not taps or not speaker_attackers:
             raise ValueError("an audit needs a tap and a speaker attacker")
+        if clear is not None and clear not in taps:
+            raise ValueError(f"clear is '{clear}', which is no tap")
+        if 1.0 not in speeds:
+            raise ValueError("an audit needs training speech at speed 1.0")
         self.taps = taps
         self.speaker_attackers = speaker_attackers
         self.attribute_attackers = attribute_attackers
         self.attributes = list(attributes)
+        self.text_attackers = text_attackers or {}
+        self.enrolment = list(enrolment)
+        self.speeds = list(speeds)
+        self.clear = clear
+        self.weak = weak
         self.seed = seed
-        self.n_draws = n_draws
+        self.cache = cache
 
-    def run(self, brain, train, test, progressbar=True):
+    def run(self, brain, train, test, dev=None, progressbar=True):
         """Taps, attacks and scores.
 
         Arguments
@@ -71,42 +101,138 @@ class Audit:
         train, test : tuple
             ``(dataset, manifest)``: attackers learn on the first and are
             scored on the second. They must not share a speaker.
+        dev : tuple, optional
+            Other speakers, to choose the attacker that counts.
         progressbar : bool
 
         Returns
         -------
         dict
-            JSON-ready: per tap the EER of each attacker with its interval,
-            the number of trials, the attackers' learning curves, and where
-            everything comes from.
+            JSON-ready. Per tap and attacker all metrics with their intervals
+            for every pairing, the learning curves, the levels of shuffled
+            speakers; and where everything comes from.
         """
-        train_set, train_manifest = train
-        test_set, test_manifest = test
-        self.check(train_manifest, test_manifest)
-        seen = extract(brain, self.taps, train_set, progressbar=progressbar)
-        unseen = extract(brain, self.taps, test_set, progressbar=progressbar)
+        self.check(train[1], test[1])
+        splits = {"train": train, "test": test}
+        if dev is not None and len(dev[1].known("spk_id")) > 1:
+            splits["dev"] = dev
+        given = {
+            name: self._utterances(brain, name, *split, progressbar)
+            for name, split in splits.items()
+        }
         result = {
             "schema": SCHEMA,
-            "scenario": "semi-informed, open set, cosine, single utterances",
+            "scenario": "semi-informed, open set",
             "seed": self.seed,
-            "train": self._describe(train_manifest),
-            "test": self._describe(test_manifest),
+            "speeds": self.speeds,
+            **{
+                name: self._describe(manifest)
+                for name, (_, manifest) in splits.items()
+            },
             "provenance": provenance(),
             "taps": {},
         }
-        train_rows = {row["ID"]: row for row in train_manifest.rows}
-        test_rows = {row["ID"]: row for row in test_manifest.rows}
+        settings = {"device": brain.device, "progressbar": progressbar}
         for tap in self.taps:
-            result["taps"][tap] = self._attack(
-                brain,
-                tap,
-                seen[tap],
-                unseen[tap],
-                train_rows,
-                test_rows,
-                progressbar,
-            )
+            result["taps"][tap] = self._attack(tap, given, settings)
+        result["controls"] = self._controls(given, splits)
+        if self.clear:
+            result["too_weak"] = self._too_weak(result["taps"][self.clear])
         return result
+
+    def _utterances(self, brain, name, dataset, manifest, progressbar):
+        """Tap -> utterances; those at other speeds are other speakers."""
+        rows = {row["ID"]: row for row in manifest.rows}
+        speeds = self.speeds if name == "train" else [1.0]
+        found = {
+            speed: extract(
+                brain,
+                self.taps,
+                dataset,
+                progressbar=progressbar,
+                speed=speed,
+                folder=self.cache and Path(self.cache) / f"{name}-{speed:g}",
+                identity=self.cache and _identity(brain, manifest, self.taps),
+            )
+            for speed in speeds
+        }
+        return {
+            tap: {
+                speed: Utterances(
+                    taps[tap],
+                    tuple(_at_speed(rows[key], speed) for key in taps[tap].ids),
+                )
+                for speed, taps in found.items()
+            }
+            for tap in self.taps
+        }
+
+    def _attack(self, tap, given, settings):
+        train = given["train"][tap]
+        seconds = sum(row["duration"] for row in train[1.0].rows)
+        fit = {
+            "seed": self.seed,
+            "frames_per_second": len(train[1.0].data.frames) / seconds,
+            **settings,
+        }
+        test = given["test"][tap][1.0]
+        dev = given["dev"][tap][1.0] if "dev" in given else None
+        logger.info(f"attacking '{tap}'")
+        found = {
+            "dim": test.data.dim,
+            "speaker": attack_speakers(
+                self.speaker_attackers,
+                _together(list(train.values())),
+                test,
+                dev,
+                same=self.attributes,
+                enrolment=self.enrolment,
+                **fit,
+            ),
+        }
+        for attribute in self.attributes:
+            found[attribute] = attack_attribute(
+                self.attribute_attackers,
+                attribute,
+                train[1.0],
+                test,
+                dev,
+                **fit,
+            )
+        return found
+
+    def _controls(self, given, splits):
+        """What words alone give away."""
+        controls = {}
+        if self.text_attackers:
+            read = {
+                name: Utterances(
+                    Transcripts(
+                        tuple(row["ID"] for row in manifest.rows),
+                        tuple(row.get("wrd", "") for row in manifest.rows),
+                    ),
+                    manifest.rows,
+                )
+                for name, (_, manifest) in splits.items()
+            }
+            controls[TEXT] = attack_speakers(
+                self.text_attackers,
+                read["train"],
+                read["test"],
+                read.get("dev"),
+                same=self.attributes,
+                enrolment=self.enrolment,
+                seed=self.seed,
+            )
+        return controls
+
+    def _too_weak(self, clear):
+        """Attackers that find too little where everything is to be found."""
+        return sorted(
+            name
+            for name, attack in clear["speaker"]["attackers"].items()
+            if attack["all"]["overall"]["eer"] > self.weak
+        )
 
     def check(self, train, test):
         """Finds before a long training what would stop the audit after it.
@@ -164,107 +290,34 @@ class Audit:
             "seconds": round(manifest.seconds, 1),
         }
 
-    def _attack(
-        self, brain, tap, seen, unseen, train_rows, test_rows, progressbar
-    ):
-        seconds = sum(train_rows[key]["duration"] for key in seen.ids)
-        fit = {
-            "frames_per_second": len(seen.frames) / seconds,
-            "seed": self.seed,
-            "device": brain.device,
-            "progressbar": progressbar,
-        }
-        found = {"dim": seen.dim, "speaker": {}}
-        for name, make in self.speaker_attackers.items():
-            attacker = make()
-            curve = attacker.fit(
-                *self._labelled(seen, train_rows, "spk_id"),
-                name=f"{tap}: speaker, {name}",
-                **fit,
-            )
-            found["speaker"][name] = {
-                **self._speaker_scores(
-                    attacker.embed(unseen), unseen, test_rows
-                ),
-                "training": asdict(curve),
-            }
-        for attribute in self.attributes:
-            found[attribute] = {}
-            for name, make in self.attribute_attackers.items():
-                found[attribute][name] = self._attribute(
-                    make(), attribute, tap, name, seen, unseen,
-                    train_rows, test_rows, fit,
-                )  # fmt: skip
-        return found
 
-    @staticmethod
-    def _labelled(data, rows, column):
-        """The utterances whose value is known, and the values."""
-        values = [rows[key].get(column, "") for key in data.ids]
-        kept = [i for i, value in enumerate(values) if value]
-        return data.subset(kept), [values[i] for i in kept]
+def _at_speed(row, speed):
+    """A row whose speaker and ID tell the speed, unless it is 1."""
+    if speed == 1.0 or not row.get("spk_id"):
+        return row
+    return {**row, "spk_id": f"{row['spk_id']}@{speed:g}"}
 
-    def _speaker_scores(self, embeddings, unseen, rows):
-        """All pairs of audit utterances, each once."""
-        speakers = np.array([rows[key]["spk_id"] for key in unseen.ids])
-        first, second = np.triu_indices(len(speakers), 1)
-        scores = (embeddings @ embeddings.T)[first, second]
-        left, right = speakers[first], speakers[second]
-        result = {
-            "eer": self._pair_eer(scores, left, right),
-            "n_mated": int((left == right).sum()),
-            "n_nonmated": int((left != right).sum()),
-        }
-        for attribute in self.attributes:
-            group = np.array(
-                [rows[key].get(attribute, "") for key in unseen.ids]
-            )
-            same = (group[first] == group[second]) & (group[first] != "")
-            result[f"eer_same_{attribute}"] = self._pair_eer(
-                scores[same], left[same], right[same]
-            )
-        return result
 
-    def _pair_eer(self, scores, left, right):
-        """EER with its interval; None where one kind of trial is missing."""
-        mated = left == right
-        if mated.all() or not mated.any():
-            return None
-        return asdict(
-            bootstrap_pair_eer(
-                scores, left, right, n_draws=self.n_draws, seed=self.seed
-            )
-        )
+def _identity(brain, manifest, taps):
+    """Names the model, the data and the taps of cached representations."""
+    digest = hashlib.sha256()
+    for name, value in sorted(brain.modules.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(manifest.fingerprint().encode())
+    for name, tap in taps.items():
+        digest.update(f"{name} {tap.module} {tap.softmax}".encode())
+    return digest.hexdigest()
 
-    def _attribute(
-        self, attacker, attribute, tap, name, seen, unseen,
-        train_rows, test_rows, fit,
-    ):  # fmt: skip
-        data, labels = self._labelled(seen, train_rows, attribute)
-        curve = attacker.fit(
-            data, labels, name=f"{tap}: {attribute}, {name}", **fit
-        )
-        classes = list(attacker.classes)
-        values = np.array(
-            [test_rows[key].get(attribute, "") for key in unseen.ids]
-        )
-        scored = np.isin(values, classes)
-        scores = attacker.class_scores(unseen)
-        speakers = np.array([test_rows[key]["spk_id"] for key in unseen.ids])
-        rate = bootstrap_group_eer(
-            (scores[:, 0] - scores[:, 1])[scored],
-            values[scored] == classes[0],
-            speakers[scored],
-            n_draws=self.n_draws,
-            seed=self.seed,
-        )
-        return {
-            "eer": asdict(rate),
-            "positive": str(classes[0]),
-            "n_scored": int(scored.sum()),
-            "n_unknown": int((~scored).sum()),
-            "training": asdict(curve),
-        }
+
+def _together(parts):
+    """Utterances of several speeds as one training set."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = tuple(row for part in parts for row in part.rows)
+    return Utterances(
+        Representations.concatenated([part.data for part in parts]), rows
+    )
 
 
 def write_json(path, content):

@@ -1,10 +1,14 @@
 """Representations of utterances, tapped from a frozen model."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
+import torchaudio
+from speechbrain.dataio.batch import PaddedData
 from tqdm import tqdm
 
 from speechbrain_privacy.nnet.pooling import frame_counts
@@ -35,6 +39,11 @@ class Representations:
         """Frames of each utterance."""
         return np.diff(self.offsets)
 
+    def utterances(self):
+        """The frames of each utterance in turn."""
+        for start, end in zip(self.offsets[:-1], self.offsets[1:]):
+            yield self.frames[start:end]
+
     def subset(self, places):
         """The utterances at ``places``, as a new object."""
         return Representations.of(
@@ -52,6 +61,77 @@ class Representations:
         arrays = [np.asarray(a, np.float32) for a in utterances.values()]
         offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])])
         return cls(tuple(utterances), np.concatenate(arrays), offsets)
+
+    @classmethod
+    def concatenated(cls, parts):
+        """Joins several; an ID may occur in more than one."""
+        sizes = np.concatenate([part.counts for part in parts])
+        return cls(
+            tuple(key for part in parts for key in part.ids),
+            np.concatenate([part.frames for part in parts]),
+            np.concatenate([[0], np.cumsum(sizes)]),
+        )
+
+
+class _Recorder:
+    """Takes the frames of utterances as they come, to memory or to disk."""
+
+    def __init__(self, path=None):
+        self.path = path
+        self.ids, self.counts, self.arrays = [], [], []
+        self.dim = None
+        self.file = None if path is None else open(_frames(path), "wb")
+
+    def add(self, key, frames):
+        self.ids.append(key)
+        self.counts.append(len(frames))
+        self.dim = frames.shape[1]
+        if self.file is None:
+            self.arrays.append(frames)
+        else:
+            frames.astype(np.float32).tofile(self.file)
+
+    def close(self):
+        if self.file is not None:
+            self.file.close()
+
+    def finish(self, identity):
+        """The representations; on disk, their index makes them valid."""
+        if not self.ids:
+            raise ValueError("no utterances to represent")
+        if self.file is None:
+            return Representations.of(dict(zip(self.ids, self.arrays)))
+        index = {
+            "identity": identity,
+            "ids": self.ids,
+            "counts": self.counts,
+            "dim": self.dim,
+        }
+        temporary = self.path.with_suffix(".partial")
+        temporary.write_text(json.dumps(index))
+        temporary.replace(self.path)
+        return _load(self.path, identity)
+
+
+def _frames(path):
+    return path.with_suffix(".f32")
+
+
+def _load(path, identity):
+    """Cached representations, or None if they are of something else."""
+    if not path.is_file():
+        return None
+    index = json.loads(path.read_text())
+    if index["identity"] != identity:
+        return None
+    total = sum(index["counts"])
+    return Representations(
+        tuple(index["ids"]),
+        np.memmap(
+            _frames(path), np.float32, mode="c", shape=(total, index["dim"])
+        ),
+        np.concatenate([[0], np.cumsum(index["counts"])]),
+    )
 
 
 class Tap:
@@ -87,7 +167,16 @@ class Tap:
         return x.softmax(2) if self.softmax else x
 
 
-def extract(brain, taps, dataset, batch_size=16, progressbar=True):
+def extract(
+    brain,
+    taps,
+    dataset,
+    batch_size=16,
+    progressbar=True,
+    speed=1.0,
+    folder=None,
+    identity=None,
+):
     """Runs the frozen model over a data set and records every tap.
 
     Arguments
@@ -101,13 +190,28 @@ def extract(brain, taps, dataset, batch_size=16, progressbar=True):
         With ``id`` and ``sig``.
     batch_size : int
     progressbar : bool
+    speed : float
+        Plays the audio this much faster, pitch and all.
+    folder : str or Path, optional
+        Where frames are kept, as memory maps: only what is read is in
+        memory. What a finished call with the same ``identity`` left there is
+        used again.
+    identity : str, optional
+        Names the model and the data, for ``folder``.
 
     Returns
     -------
     dict
         Name -> ``Representations``.
     """
-    recorded = {name: {} for name in taps}
+    paths = dict.fromkeys(taps)
+    if folder is not None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {name: folder / f"{name}.json" for name in taps}
+        kept = {name: _load(path, identity) for name, path in paths.items()}
+        if identity is not None and None not in kept.values():
+            return kept
     latest = {}
 
     def record(name, tap):
@@ -131,14 +235,17 @@ def extract(brain, taps, dataset, batch_size=16, progressbar=True):
     loader = brain.make_dataloader(
         dataset, sb.Stage.TEST, ckpt_prefix=None, batch_size=batch_size
     )
+    recorders = {name: _Recorder(path) for name, path in paths.items()}
     try:
         with torch.no_grad(), brain.evaluation_ctx:
             for batch in tqdm(
                 loader,
-                desc="tapping",
+                desc="tapping" if speed == 1.0 else f"tapping, x{speed:g}",
                 dynamic_ncols=True,
                 disable=not progressbar,
             ):
+                if speed != 1.0:
+                    batch.sig = _faster(batch.sig, speed)
                 out = brain.compute_forward(batch, sb.Stage.TEST)
                 # At the encoder's rate its own lengths count, else the input's.
                 hidden_frames = out.log_probs.shape[1]
@@ -149,8 +256,20 @@ def extract(brain, taps, dataset, batch_size=16, progressbar=True):
                     )
                     counts = frame_counts(lengths.to(x.device), x.shape[1])
                     for i, key in enumerate(batch.id):
-                        recorded[name][key] = x[i, : counts[i]].cpu().numpy()
+                        recorders[name].add(
+                            key, x[i, : counts[i]].cpu().numpy()
+                        )
     finally:
         for handle in handles:
             handle.remove()
-    return {name: Representations.of(some) for name, some in recorded.items()}
+        for recorder in recorders.values():
+            recorder.close()
+    return {name: some.finish(identity) for name, some in recorders.items()}
+
+
+def _faster(sig, speed):
+    """A padded batch, resampled; relative lengths stay."""
+    percent = round(100 * speed)
+    return PaddedData(
+        torchaudio.functional.resample(sig.data, percent, 100), sig.lengths
+    )

@@ -144,7 +144,6 @@ def expected_disclosure(blocks):
     >>> round(expected_disclosure(PooledScores([1, 2], [0, 0]).blocks()), 4)
     0.7213
     """
-    blocks.totals
     mated, nonmated = blocks.pav.rates
     llr = blocks.pav.llr
     left = 0.0

@@ -5,14 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from speechbrain_privacy.metrics.comparison import Null, permutation_null
 from speechbrain_privacy.metrics.disclosure import linkability, linkability_of
 from speechbrain_privacy.metrics.trials import SpeakerScores
-from speechbrain_privacy.metrics.uncertainty import (
-    Interval,
-    Null,
-    permutation_null,
-    score_intervals,
-)
+from speechbrain_privacy.metrics.uncertainty import Interval, score_intervals
 from speechbrain_privacy.metrics.verification import (
     RANK_METRICS,
     VerificationReport,

@@ -200,17 +200,21 @@ class Blocks:
 
     @cached_property
     def totals(self):
-        """Weight of all mated and of all non-mated trials."""
-        totals = float(self.mated.sum()), float(self.nonmated.sum())
-        for total, name in zip(totals, ("mated", "non-mated")):
-            if not total > 0:
-                raise ValueError(f"the {name} trials have no weight")
-        return totals
+        """Weight of all mated and of all non-mated trials, both positive."""
+        self.require_both()
+        return float(self.mated.sum()), float(self.nonmated.sum())
 
     @cached_property
     def pav(self):
         """The pool-adjacent-violators solution, a ``Pav``."""
+        self.require_both()
         return pool_adjacent_violators(self.mated, self.nonmated)
+
+    def require_both(self):
+        """Raises ValueError if one kind of trial has no weight."""
+        for part, name in ((self.mated, "mated"), (self.nonmated, "non-mated")):
+            if not part.any():
+                raise ValueError(f"the {name} trials have no weight")
 
     @classmethod
     def of_histogram(cls, mated, nonmated):
@@ -339,7 +343,9 @@ def _weights(weights, size):
         return np.ones(size)
     weights = np.asarray(weights, dtype=float).reshape(-1)
     if len(weights) != size:
-        raise ValueError(f"{size} scores need {size} weights, not {len(weights)}")
+        raise ValueError(
+            f"{size} scores need {size} weights, not {len(weights)}"
+        )
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("a weight is negative, NaN or infinite")
     return weights

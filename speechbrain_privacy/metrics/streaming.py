@@ -79,7 +79,9 @@ class ScoreHistogram:
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(f"a histogram from {low} to {high} has no range")
         if n_bins < 2:
-            raise ValueError(f"a histogram needs two bins or more, not {n_bins}")
+            raise ValueError(
+                f"a histogram needs two bins or more, not {n_bins}"
+            )
         self.low, self.high, self.n_bins = float(low), float(high), int(n_bins)
         self._counts = np.zeros((2, self.n_bins), dtype=np.int64)
         self._cllr = [0.0, 0.0]
@@ -169,7 +171,9 @@ class ScoreHistogram:
         )
         value = float(linkability_of(mated, nonmated) @ mated)
         edges = np.arange(1, n_coarse) * n_fine // n_coarse
-        near = np.unique(np.clip(edges[:, None] + [-2, -1, 0, 1], 0, n_fine - 1))
+        near = np.unique(
+            np.clip(edges[:, None] + [-2, -1, 0, 1], 0, n_fine - 1)
+        )
         moved = counts[:, near].sum(1) / totals
         slack = float(2 * moved[0] + 4 * moved[1])
         return value, (max(0.0, value - slack), min(1.0, value + slack))

@@ -223,6 +223,4 @@ def _factorize(names):
     if (places < 0).any():
         raise ValueError("a trial has no speaker")
     parts = np.cumsum([len(some) for some in names])[:-1]
-    return np.asarray(distinct), iter(
-        np.split(places.astype(np.int32), parts)
-    )
+    return np.asarray(distinct), iter(np.split(places.astype(np.int32), parts))

@@ -1,4 +1,4 @@
-"""Intervals, differences and null levels, over speakers.
+"""Intervals over speakers.
 
 Utterances of one speaker are alike, so trials are not independent: speakers
 are left out or resampled, on both sides of every trial. Intervals that
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from speechbrain_privacy.metrics.scores import PooledScores
 from speechbrain_privacy.metrics.verification import RANK_METRICS
 
 SMALL_SAMPLE = 20
@@ -34,29 +33,6 @@ class Interval:
     n_speakers: int
     method: str
     warning: str = ""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference, b - a, its interval and two-sided p-value."""
-
-    value: float
-    low: float
-    high: float
-    p_value: float
-    level: float
-    n_speakers: int
-
-
-@dataclass(frozen=True)
-class Null:
-    """What a metric is when the scores tell nothing: mean and range."""
-
-    mean: float
-    low: float
-    high: float
-    level: float
-    n_permutations: int
 
 
 def speaker_draws(n_speakers, n_draws, seed=0, strata=None):
@@ -138,9 +114,9 @@ def score_intervals(
     >>> 0.0 < rate.low < rate.value < rate.high < 0.5
     True
     """
-    functions = _functions(metrics)
+    functions = rank_metrics(metrics)
     estimate = [f(data.blocks()) for f in functions.values()]
-    replicates = _replicates(
+    replicates = replicates_of(
         data, functions, method, strata, n_draws, seed, estimate
     )
     return {
@@ -151,7 +127,8 @@ def score_intervals(
     }
 
 
-def _functions(metrics):
+def rank_metrics(metrics):
+    """Name -> function, for names or a dict of functions."""
     if isinstance(metrics, dict):
         return metrics
     unknown = [name for name in metrics if name not in RANK_METRICS]
@@ -163,7 +140,7 @@ def _functions(metrics):
     return {name: RANK_METRICS[name] for name in metrics}
 
 
-def _replicates(data, functions, method, strata, n_draws, seed, estimate):
+def replicates_of(data, functions, method, strata, n_draws, seed, estimate):
     """Each metric on each draw, ``[metrics, draws]``; NaN if undefined."""
     n = len(data.speakers)
     if method not in METHODS:
@@ -213,7 +190,7 @@ def ratio_interval(
     >>> rate.value, rate.low < rate.value < rate.high
     (0.25, True)
     """
-    top, bottom, n = _sums_by_speaker(numerator, denominator, speakers)
+    top, bottom, n = sums_by_speaker(numerator, denominator, speakers)
     value = top.sum() / bottom.sum()
     if method == "jackknife":
         counts = 1 - np.eye(n, dtype=np.int64)
@@ -226,7 +203,8 @@ def ratio_interval(
     return _interval(value, rates, method, _log, None, n, level)
 
 
-def _sums_by_speaker(numerator, denominator, speakers):
+def sums_by_speaker(numerator, denominator, speakers):
+    """Numerators and denominators of each speaker, and their number."""
     names, place = np.unique(np.asarray(speakers), return_inverse=True)
     top = np.bincount(place, np.asarray(numerator, float))
     bottom = np.bincount(place, np.asarray(denominator, float))
@@ -235,154 +213,6 @@ def _sums_by_speaker(numerator, denominator, speakers):
     if len(names) < 2:
         raise ValueError("an interval over speakers needs two or more")
     return top, bottom, len(names)
-
-
-def paired_difference(a, b, metric="eer", strata=None, level=0.95):
-    """Does b differ from a? Two attackers or systems on the same trials.
-
-    Arguments
-    ---------
-    a, b : SpeakerScores
-        With the same speakers.
-    metric : str or callable
-        A rank metric, or ``f(blocks)``.
-    strata : array_like, optional
-        A group per speaker.
-    level : float
-
-    Returns
-    -------
-    Difference
-        Of the jackknife over speakers, with Student quantiles.
-    """
-    if not np.array_equal(a.speakers, b.speakers):
-        raise ValueError(
-            "a paired comparison needs the same speakers on both sides"
-        )
-    f = metric if callable(metric) else _functions([metric])[metric]
-    values, replicates = [], []
-    for data in (a, b):
-        values.append(f(data.blocks()))
-        replicates.append(
-            _replicates(
-                data, {"metric": f}, "jackknife", None, 0, 0, values[-1:]
-            )[0]
-        )
-    return _difference(
-        values[1] - values[0], replicates[1] - replicates[0], strata, level
-    )
-
-
-def paired_ratio_difference(a, b, denominator, speakers, level=0.95):
-    """The same for two ratios of sums over the same utterances.
-
-    Arguments
-    ---------
-    a, b : array_like
-        Errors of two systems, per utterance.
-    denominator, speakers : array_like
-        As in ``ratio_interval``.
-    level : float
-
-    Returns
-    -------
-    Difference
-
-    Example
-    -------
-    >>> found = paired_ratio_difference(
-    ...     [3, 2, 4, 3], [1, 1, 2, 1], [9, 9, 9, 9], list("abcd")
-    ... )
-    >>> found.value < 0, found.p_value < 0.05
-    (True, True)
-    """
-    errors = np.asarray(b, float) - np.asarray(a, float)
-    top, bottom, n = _sums_by_speaker(errors, denominator, speakers)
-    counts = 1 - np.eye(n, dtype=np.int64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = (counts @ top) / (counts @ bottom)
-    return _difference(top.sum() / bottom.sum(), replicates, None, level)
-
-
-def _difference(value, replicates, strata, level):
-    n = len(replicates)
-    if not np.isfinite(replicates).all():
-        raise ValueError(
-            "without some one speaker there are no trials of both kinds: too "
-            "few speakers to compare"
-        )
-    error, freedom = _standard_error(replicates, strata)
-    half = student.ppf((1 + level) / 2, freedom) * error
-    if error > 0:
-        p_value = 2 * student.sf(abs(value) / error, freedom)
-    else:
-        p_value = 1.0 if value == 0 else 0.0
-    return Difference(
-        float(value),
-        float(value - half),
-        float(value + half),
-        float(p_value),
-        level,
-        n,
-    )
-
-
-def permutation_null(
-    mated, nonmated, metrics, n_permutations=200, seed=0, level=0.95
-):
-    """What metrics come to if the scores tell nothing.
-
-    Which trials are mated is shuffled: D_sys, for one, is not 0 then. The
-    trials are taken as independent; with several utterances of a speaker the
-    true null is wider.
-
-    Arguments
-    ---------
-    mated, nonmated : array_like
-    metrics : dict
-        Name -> ``f(pooled scores)``.
-    n_permutations, seed : int
-    level : float
-        Of the central range.
-
-    Returns
-    -------
-    dict
-        Name -> ``Null``.
-
-    Example
-    -------
-    >>> from speechbrain_privacy.metrics.disclosure import linkability
-    >>> rng = np.random.default_rng(0)
-    >>> null = permutation_null(
-    ...     rng.normal(size=500) + 9,
-    ...     rng.normal(size=2000),
-    ...     {"linkability": linkability},
-    ...     n_permutations=20,
-    ... )
-    >>> 0.02 < null["linkability"].mean < 0.12
-    True
-    """
-    scores = np.concatenate([np.asarray(mated), np.asarray(nonmated)])
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(n_permutations):
-        rng.shuffle(scores)
-        pooled = PooledScores(scores[: len(mated)], scores[len(mated) :])
-        found.append([f(pooled) for f in metrics.values()])
-    return {
-        name: null_of(values, level)
-        for name, values in zip(metrics, np.array(found).T)
-    }
-
-
-def null_of(values, level=0.95):
-    """Summarises a metric's values under permutation, as a ``Null``."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Null(
-        float(np.mean(values)), float(low), float(high), level, len(values)
-    )
 
 
 def _logit(p):
@@ -445,12 +275,12 @@ def _jackknife(value, replicates, scale, strata, level):
         bent, back = scale(inner)
     if not np.isfinite(bent).all():  # some, but not all, at an end
         bent, back = inner, lambda z: np.clip(z, 0.0, top)
-    error, freedom = _standard_error(bent[:-1], strata)
+    error, freedom = standard_error(bent[:-1], strata)
     half = student.ppf((1 + level) / 2, freedom) * error
     return back(bent[-1] - half), back(bent[-1] + half), ""
 
 
-def _standard_error(replicates, strata=None):
+def standard_error(replicates, strata=None):
     """Standard error of an estimate, and its degrees of freedom."""
     groups = np.zeros(len(replicates)) if strata is None else np.asarray(strata)
     variance, freedom = 0.0, 0

@@ -14,7 +14,7 @@ from speechbrain_privacy.metrics.disclosure import (
     linkability,
     worst_case_disclosure,
 )
-from speechbrain_privacy.metrics.scores import Blocks, PooledScores
+from speechbrain_privacy.metrics.scores import PooledScores
 
 #: Fewer trials of a kind make every number below unsteady.
 FEW_TRIALS = 30
@@ -103,7 +103,6 @@ def rocch_eer(blocks):
     float
         In [0, 0.5].
     """
-    blocks.totals  # both kinds are there
     return _crossing(*blocks.pav.vertices)
 
 
@@ -168,7 +167,6 @@ def min_cllr(blocks):
     >>> min_cllr(PooledScores([1, 1], [1, 1]).blocks())
     1.0
     """
-    blocks.totals
     mated, nonmated = blocks.pav.rates
     both = mated + nonmated
     # log2(1 + e^-llr) = log2((mated + nonmated) / mated): no infinities.
@@ -211,7 +209,6 @@ def min_dcf(blocks, prior=0.01, miss_cost=1.0, alarm_cost=1.0):
     float
         In [0, 1]; 1 is the cost of always deciding the same.
     """
-    blocks.totals
     miss_weight, alarm_weight = _cost_weights(prior, miss_cost, alarm_cost)
     miss, alarm = blocks.pav.vertices
     return float(np.min(miss_weight * miss + alarm_weight * alarm))

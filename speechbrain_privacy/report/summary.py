@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUESSING = 50.0
+#: Of the audit files that can be read.
+SCHEMA = 2
+#: Speaker models of so many utterances have a column.
+ENROLMENT = "enrolment_5"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Row:
     tap: str
     wer: Cell | None
     speaker: Cell
-    speaker_same_gender: Cell | None
+    same_gender: Cell | None
+    enrolled: Cell | None
     gender: Cell | None
 
 
@@ -60,6 +65,12 @@ def load_run(folder):
                 f"{folder} holds no {name}: is its training finished?"
             )
         parts.append(json.loads((folder / name).read_text()))
+    if parts[1].get("schema") != SCHEMA:
+        raise ValueError(
+            f"{folder / 'audit.json'} has schema {parts[1].get('schema')}, "
+            f"this version reads {SCHEMA}: run the recipe again, which "
+            "audits a finished model anew"
+        )
     return {**parts[0], "audit": parts[1]}
 
 
@@ -80,14 +91,15 @@ def _pooled(intervals, scale):
     )
 
 
-def _worst(attackers, key="eer"):
-    """The interval of the attacker with the lowest error, or None."""
-    found = [attack.get(key) for attack in attackers.values()]
-    return min(
-        (interval for interval in found if interval),
-        key=lambda interval: interval["value"],
-        default=None,
-    )
+def _speaker(attack, pairing="all"):
+    """The EER interval of the attacker that counts, or None."""
+    report = attack["attackers"][attack["chosen"]].get(pairing)
+    return report and report["intervals"]["eer"]
+
+
+def _gender(tap):
+    attack = tap.get("gender")
+    return attack and attack["attackers"][attack["chosen"]]["eer"]
 
 
 def summarise(runs):
@@ -118,26 +130,36 @@ def summarise(runs):
         )
     rows = []
     for name, same in models.items():
+        wer = _pooled([run["WER"] for run in same], 1.0)
         for tap in same[0]["audit"]["taps"]:
-            taps = [run["audit"]["taps"][tap] for run in same]
             features = tap == "logmel"
-            genders = [_worst(t.get("gender", {})) for t in taps]
+            # What the model is given is the same for every seed.
+            seeds = same[:1] if features else same
             rows.append(
-                Row(
-                    model="features" if features else name,
-                    tap=tap,
-                    wer=None
-                    if features
-                    else _pooled([run["WER"] for run in same], 1.0),
-                    speaker=_pooled([_worst(t["speaker"]) for t in taps], 100),
-                    speaker_same_gender=_pooled(
-                        [_worst(t["speaker"], "eer_same_gender") for t in taps],
-                        100,
-                    ),
-                    gender=_pooled(genders, 100),
+                _row(
+                    "features" if features else name,
+                    tap,
+                    None if features else wer,
+                    [run["audit"]["taps"][tap]["speaker"] for run in seeds],
+                    [_gender(run["audit"]["taps"][tap]) for run in seeds],
                 )
             )
-    return rows
+        for control, attack in same[0]["audit"].get("controls", {}).items():
+            rows.append(_row("control", control, None, [attack], [None]))
+    # Features and controls first: they are the same for every model.
+    return sorted(rows, key=lambda row: row.model in models)
+
+
+def _row(model, tap, wer, attacks, genders):
+    return Row(
+        model=model,
+        tap=tap,
+        wer=wer,
+        speaker=_pooled([_speaker(a) for a in attacks], 100),
+        same_gender=_pooled([_speaker(a, "same_gender") for a in attacks], 100),
+        enrolled=_pooled([_speaker(a, ENROLMENT) for a in attacks], 100),
+        gender=_pooled(genders, 100),
+    )
 
 
 def format_table(rows, markdown=False):
@@ -158,6 +180,7 @@ def format_table(rows, markdown=False):
         "WER %",
         "speaker EER %",
         "same gender",
+        "5 enrolled",
         "gender EER %",
     )
     lines = [
@@ -169,7 +192,8 @@ def format_table(rows, markdown=False):
                 for cell in (
                     row.wer,
                     row.speaker,
-                    row.speaker_same_gender,
+                    row.same_gender,
+                    row.enrolled,
                     row.gender,
                 )
             ),
@@ -177,8 +201,11 @@ def format_table(rows, markdown=False):
         for row in rows
     ]
     guess = f"{GUESSING:.1f}"
-    lines.append(("guessing", "-", "-", guess, guess, guess))
-    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(6)]
+    lines.append(("guessing", "-", "-", guess, guess, guess, guess))
+    widths = [
+        max(len(line[i]) for line in [header, *lines])
+        for i in range(len(header))
+    ]
 
     def show(line):
         cells = [cell.ljust(width) for cell, width in zip(line, widths)]
@@ -202,13 +229,31 @@ def describe(runs):
         if n_seeds > 1
         else "brackets: 95 % interval over speakers, one seed"
     )
+    weak = sorted(
+        {name for run in runs for name in run["audit"].get("too_weak", [])}
+    )
+    warning = (
+        f"\ntoo weak even on clear features, says little: {', '.join(weak)}."
+        if weak
+        else ""
+    )
+    taps = [
+        attack["chosen"]
+        for run in runs
+        for attack in (tap["speaker"] for tap in run["audit"]["taps"].values())
+    ]
+    attackers = ", ".join(dict.fromkeys(taps))
     return (
         f"WER ({runs[0]['decoding']}) and attacks on {audit['test']['speakers']}"
         f" speakers and {audit['test']['utterances']} utterances that neither "
         "model nor attacker was trained on;\n"
         f"attackers trained afresh on {audit['train']['speakers']} speakers "
-        f"({audit['scenario']});\n{spread}. Higher EER = less is given away; "
-        "50 % is guessing."
+        f"({audit['scenario']}), the best on "
+        f"{audit['taps'][next(iter(audit['taps']))]['speaker']['chosen_on']} "
+        f"counts (here: {attackers});\n"
+        "speaker EER: single utterances, all pairs; 5 enrolled: models of five "
+        f"utterances; {spread}.\n"
+        f"Higher EER = less is given away; 50 % is guessing.{warning}"
     )
 
 

@@ -7,9 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from speechbrain.dataio.batch import PaddedData
 
+from speechbrain_privacy.attacks.backends import PLDA
 from speechbrain_privacy.attacks.network import NetworkAttacker
+from speechbrain_privacy.attacks.speaker import SpeakerAttacker
+from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
 from speechbrain_privacy.attacks.tdnn import TDNN
+from speechbrain_privacy.attacks.text import TextEmbedder
+from speechbrain_privacy.audit import representations
 from speechbrain_privacy.audit.audit import Audit, write_json
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
@@ -18,7 +24,7 @@ from speechbrain_privacy.audit.representations import (
     extract,
 )
 from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
-from speechbrain_privacy.metrics.uncertainty import bootstrap_pair_eer
+from speechbrain_privacy.metrics.verification import equal_error_rate
 
 SMALL = partial(TDNN, channels=16, embedding_size=8)
 
@@ -45,10 +51,8 @@ def open_set_eer(leak, shuffle=False):
     test, speakers = voices(20, 5, leak, seed=1)
     x = attacker.embed(test)
     i, j = np.triu_indices(len(x), 1)
-    rate = bootstrap_pair_eer(
-        (x @ x.T)[i, j], speakers[i], speakers[j], n_draws=100
-    )
-    return rate.value, curve
+    scores, mated = (x @ x.T)[i, j], speakers[i] == speakers[j]
+    return equal_error_rate(scores[mated], scores[~mated]), curve
 
 
 def test_an_attacker_finds_new_speakers_where_there_is_something_to_find():
@@ -172,10 +176,14 @@ def audited(toy_corpus, leak=2.0, **settings):
     )
     audit = Audit(
         {"raw": Tap("layer")},
-        {"tdnn": make},
+        {
+            "statistics": partial(
+                SpeakerAttacker, StatisticsEmbedder, {"plda": PLDA}
+            ),
+            "tdnn": partial(SpeakerAttacker, make),
+        },
         {"tdnn": partial(make, margin=0.0, balanced=True)},
-        n_draws=50,
-        **settings,
+        **{"enrolment": [2], **settings},
     )
 
     def split(name):
@@ -190,18 +198,165 @@ def test_an_audit_says_what_it_measured_on_what(toy_corpus, tmp_path):
     found = audit.run(brain, split("train"), split("test"), progressbar=False)
     write_json(tmp_path / "audit.json", found)
     again = json.loads((tmp_path / "audit.json").read_text())
-    assert again["schema"] == 1
+    assert again["schema"] == 2
     assert again["test"]["speakers"] == 4 and again["train"]["speakers"] == 4
     assert again["test"]["fingerprint"] == manifests["test"].fingerprint()
     assert torch.__version__.startswith(again["provenance"]["torch"])
-    speaker = again["taps"]["raw"]["speaker"]["tdnn"]
-    assert speaker["n_mated"] == 4 * 6
-    assert speaker["n_nonmated"] == 16 * 15 // 2 - 24
-    assert 0 <= speaker["eer"]["low"] <= speaker["eer"]["high"] <= 1
-    assert speaker["eer"]["n_speakers"] == 4
-    assert len(speaker["training"]["loss"]) == 3
-    gender = again["taps"]["raw"]["gender"]["tdnn"]
-    assert gender["n_scored"] == 16 and gender["positive"] == "F"
+    attack = again["taps"]["raw"]["speaker"]
+    assert set(attack["attackers"]) == {
+        "statistics-plda",
+        "tdnn-cosine",
+        "fusion",
+    }
+    assert attack["chosen_on"] == "test speakers"
+    tdnn = attack["attackers"]["tdnn-cosine"]
+    assert tdnn["all"]["overall"]["n_mated"] == 4 * 6
+    assert tdnn["all"]["overall"]["n_nonmated"] == 16 * 15 // 2 - 24
+    rate = tdnn["all"]["intervals"]["eer"]
+    assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
+    assert rate["n_speakers"] == 4
+    assert len(tdnn["training"]["loss"]) == 3
+    # Two models of two utterances each, against the other fourteen.
+    assert tdnn["enrolment_2"]["overall"]["n_mated"] == 8 * 2
+    assert tdnn["enrolment_2"]["overall"]["n_nonmated"] == 8 * 12
+    assert tdnn["same_gender"]["overall"]["n_nonmated"] == 2 * 16
+    assert attack["null"]["eer"]["low"] < 0.5 < attack["null"]["eer"]["high"]
+    gender = again["taps"]["raw"]["gender"]
+    assert gender["chosen"] == "tdnn"
+    assert gender["attackers"]["tdnn"]["n_scored"] == 16
+    assert gender["attackers"]["tdnn"]["positive"] == "F"
+
+
+def test_the_attacker_that_counts_is_chosen_on_other_speakers(toy_corpus):
+    audit, brain, split, manifests = audited(toy_corpus, leak=0.5)
+    frames, manifest = split("test")
+    other = replace(
+        manifest,
+        rows=tuple(
+            {**row, "spk_id": f"x{row['spk_id']}"} for row in manifest.rows
+        ),
+    )
+    found = audit.run(
+        brain,
+        split("train"),
+        (frames, manifest),
+        dev=(split("test")[0], other),
+        progressbar=False,
+    )
+    attack = found["taps"]["raw"]["speaker"]
+    on_dev = {n: a["dev_eer"] for n, a in attack["attackers"].items()}
+    assert attack["chosen"] == min(on_dev, key=on_dev.get)
+    assert attack["chosen_on"] == "development speakers"
+    assert "dev_eer" in found["taps"]["raw"]["gender"]["attackers"]["tdnn"]
+    assert all("dev_scores" not in a for a in attack["attackers"].values())
+
+
+def test_an_attacker_that_hears_nothing_in_clear_speech_is_too_weak(toy_corpus):
+    def weak(leak):
+        audit, brain, split, _ = audited(
+            toy_corpus, leak=leak, clear="raw", weak=0.2
+        )
+        audit.speaker_attackers.pop("tdnn")
+        return audit.run(
+            brain, split("train"), split("test"), progressbar=False
+        )["too_weak"]
+
+    assert weak(leak=0.0) == ["statistics-plda"]
+    assert weak(leak=5.0) == []
+
+
+def test_words_alone_are_attacked_too(toy_corpus):
+    audit, brain, split, manifests = audited(
+        toy_corpus,
+        text_attackers={"ngrams": partial(SpeakerAttacker, TextEmbedder)},
+    )
+
+    favourite = ["RED", "BLUE", "GREEN", "BLACK"]
+
+    def saying(name):
+        batches, manifest = split(name)
+        rows = tuple(
+            {
+                **row,
+                "wrd": f"{favourite[int(row['spk_id'][1:]) % 4]} {i % 3}",
+            }
+            for i, row in enumerate(manifest.rows)
+        )
+        return batches, replace(manifest, rows=rows)
+
+    found = audit.run(brain, saying("train"), saying("test"), progressbar=False)
+    told = found["controls"]["text"]["attackers"]["ngrams-cosine"]
+    assert told["all"]["overall"]["eer"] < 0.1
+
+
+def test_other_speeds_are_other_speakers(toy_corpus, monkeypatch):
+    audit, brain, split, manifests = audited(toy_corpus, speeds=[1.0, 0.9])
+    calls = []
+    real = representations._faster
+
+    def faster(sig, speed):
+        calls.append(speed)
+        return real(sig, speed) if hasattr(sig, "data") else sig
+
+    monkeypatch.setattr(representations, "_faster", faster)
+    batches, manifest = split("train")
+    seen = []
+
+    class Spy(StatisticsEmbedder):
+        def fit(self, data, labels, **settings):
+            seen.append((len(data), set(labels)))
+            return super().fit(data, labels, **settings)
+
+    audit.speaker_attackers = {"spy": partial(SpeakerAttacker, Spy)}
+    audit.run(
+        brain, (list(batches), manifest), split("test"), progressbar=False
+    )
+    assert set(calls) == {0.9}
+    assert seen == [(32, {f"s{i}{x}" for i in range(4) for x in ("", "@0.9")})]
+
+
+def test_playing_faster_raises_the_pitch():
+    t = torch.arange(16000) / 16000
+    tone = torch.sin(2 * torch.pi * 100 * t)[None]
+    fast = representations._faster(PaddedData(tone, torch.ones(1)), 1.25).data[
+        0
+    ]
+    assert len(fast) == 12800
+    assert fast.abs().max() < 1.1
+    assert torch.fft.rfft(fast).abs().argmax() * 16000 / 12800 == 125
+
+
+def test_cached_representations_are_those_of_the_model_and_data(
+    toy_corpus, tmp_path
+):
+    audit, brain, split, _ = audited(toy_corpus, cache=tmp_path)
+    plain, *_ = audited(toy_corpus)
+    first = plain.run(brain, split("train"), split("test"), progressbar=False)
+    runs = []
+    real = brain.compute_forward
+    brain.compute_forward = lambda *a: runs.append(1) or real(*a)
+    for _ in range(2):
+        found = audit.run(
+            brain, split("train"), split("test"), progressbar=False
+        )
+        assert found["taps"] == first["taps"]
+    n_runs = len(runs)
+    assert n_runs > 0
+    with torch.no_grad():
+        brain.modules["extra"] = torch.nn.Linear(1, 1)
+    audit.run(brain, split("train"), split("test"), progressbar=False)
+    assert len(runs) == 2 * n_runs  # another model: tapped again
+    kept = audit.taps.keys()
+    data = extract(
+        brain, audit.taps, None, folder=tmp_path / "test-1",
+        identity=json.loads((tmp_path / "test-1/raw.json").read_text())[
+            "identity"
+        ],
+    )  # fmt: skip
+    assert set(data) == set(kept)
+    assert isinstance(data["raw"].frames.base, np.memmap) or isinstance(
+        data["raw"].frames, np.memmap
+    )
 
 
 def test_an_audit_refuses_speakers_that_the_attacker_knows(toy_corpus):
@@ -243,9 +398,8 @@ def test_utterances_of_nobody_are_not_a_speaker(toy_corpus):
             seen.append(set(labels))
             return taught(self, data, labels, **settings)
 
-    audit.speaker_attackers = {
-        "spy": partial(Spy, SMALL, epochs=5, batch_size=4, segment=0.5)
-    }
+    spy = partial(Spy, SMALL, epochs=5, batch_size=4, segment=0.5)
+    audit.speaker_attackers = {"spy": partial(SpeakerAttacker, spy)}
     audit.run(
         brain,
         (batches, replace(manifest, rows=rows)),

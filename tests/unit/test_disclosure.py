@@ -31,8 +31,10 @@ def test_expected_disclosure_is_the_area_between_two_entropies(mated, nonmated):
         left = 0.0
         for share, other, prior in ((m, n, p), (n, m, 1 - p)):
             used = share > 0
-            post = prior * share[used] / (
-                prior * share[used] + (1 - prior) * other[used]
+            post = (
+                prior
+                * share[used]
+                / (prior * share[used] + (1 - prior) * other[used])
             )
             left -= prior * share[used] @ np.log2(post)
         return -p * np.log2(p) - (1 - p) * np.log2(1 - p) - left

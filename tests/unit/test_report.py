@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from speechbrain_privacy.cli import main
@@ -10,6 +11,7 @@ from speechbrain_privacy.metrics.error_rates import (
 )
 from speechbrain_privacy.report.plots import plot_tradeoff
 from speechbrain_privacy.report.summary import (
+    describe,
     format_table,
     load_run,
     summarise,
@@ -35,23 +37,30 @@ def write_run(folder, name, seed, wer, eers):
         },
     }
     speaker = {
-        f"attacker{i}": {
-            "eer": interval(eer),
-            "eer_same_gender": interval(eer + 0.02),
-        }
-        for i, eer in enumerate(eers)
+        "attackers": {
+            f"attacker{i}": {
+                "dev_eer": eer,
+                "all": {"intervals": {"eer": interval(eer)}},
+                "same_gender": {"intervals": {"eer": interval(eer + 0.02)}},
+                "enrolment_5": {"intervals": {"eer": interval(eer - 0.1)}},
+            }
+            for i, eer in enumerate(eers)
+        },
+        "chosen": f"attacker{int(np.argmin(eers))}",
+        "chosen_on": "development speakers",
     }
+    gender = {"attackers": {"a": {"eer": interval(0.1)}}, "chosen": "a"}
     audit = {
+        "schema": 2,
         "scenario": "semi-informed",
         "train": {"speakers": 58},
         "test": {"speakers": 20, "utterances": 259, "fingerprint": "f"},
         "taps": {
-            "logmel": {"speaker": speaker, "gender": {}},
-            "encoder": {
-                "speaker": speaker,
-                "gender": {"a": {"eer": interval(0.1)}},
-            },
+            "logmel": {"speaker": speaker},
+            "encoder": {"speaker": speaker, "gender": gender},
         },
+        "controls": {"text": speaker},
+        "too_weak": ["attacker7"],
     }
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "audit.json").write_text(json.dumps(audit))
@@ -60,12 +69,14 @@ def write_run(folder, name, seed, wer, eers):
 
 def test_a_single_run_shows_its_interval_and_its_worst_attacker(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.3, 0.2]))
-    features, encoder = summarise([run])
+    features, text, encoder = summarise([run])
+    assert (text.model, text.tap, text.wer) == ("control", "text", None)
+    assert "attacker7" in describe([run])
     assert features.model == "features" and features.wer is None
     assert features.gender is None
     assert encoder.speaker.value == pytest.approx(20.0)
     assert encoder.speaker.text == "20.0 [15.0, 25.0]"
-    assert encoder.speaker_same_gender.value == pytest.approx(22.0)
+    assert encoder.same_gender.value == pytest.approx(22.0)
     assert encoder.wer.text == "14.0 [12.0, 16.0]"
 
 
@@ -74,11 +85,11 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
         load_run(write_run(tmp_path / str(s), "plain", s, wer, [eer]))
         for s, wer, eer in ((1, 14.0, 0.2), (2, 16.0, 0.24))
     ]
-    _, encoder = summarise(runs)
+    *_, encoder = summarise(runs)
     assert encoder.wer.text == "15.0 +- 1.4"
     assert encoder.speaker.text == "22.0 +- 2.8"
     table = format_table(summarise(runs), markdown=True)
-    assert table.count("\n") == 4  # header, rule, two rows, guessing
+    assert table.count("\n") == 5  # header, rule, three rows, guessing
     assert "| guessing" in table and "50.0" in table
 
 
@@ -95,11 +106,12 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
 def test_what_was_not_measured_is_a_dash(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
     run["WER"] = {"value": 14.0}
-    for attack in run["audit"]["taps"]["encoder"]["speaker"].values():
-        attack["eer_same_gender"] = None
-    encoder = summarise([run])[1]
+    attack = run["audit"]["taps"]["encoder"]["speaker"]
+    for attacker in attack["attackers"].values():
+        attacker["same_gender"] = None
+    encoder = summarise([run])[-1]
     assert encoder.wer.text == "14.0"
-    assert encoder.speaker_same_gender is None
+    assert encoder.same_gender is None
     assert "  -  " in format_table(summarise([run]))
 
 

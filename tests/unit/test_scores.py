@@ -85,8 +85,9 @@ def test_pav_is_monotone_and_keeps_the_counts(pairs):
     assert (np.diff(pav.mated / (pav.mated + pav.nonmated)) > 0).all()
     # The hull lies on or below every point of the ROC curve.
     miss, alarm = pav.vertices
-    points = np.cumsum(mated) / mated.sum(), 1 - np.cumsum(nonmated) / max(
-        nonmated.sum(), 1
+    points = (
+        np.cumsum(mated) / mated.sum(),
+        1 - np.cumsum(nonmated) / max(nonmated.sum(), 1),
     )
     hull = np.interp(points[1], alarm[::-1], miss[::-1])
     assert (points[0] >= hull - 1e-12).all()

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechbrain_privacy.metrics.comparison import (
+    paired_difference,
+    paired_ratio_difference,
+    permutation_null,
+)
 from speechbrain_privacy.metrics.disclosure import linkability
 from speechbrain_privacy.metrics.scores import PooledScores
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.uncertainty import (
-    paired_difference,
-    paired_ratio_difference,
-    permutation_null,
     ratio_interval,
     score_intervals,
     speaker_draws,

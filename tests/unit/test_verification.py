@@ -145,9 +145,7 @@ def test_gaussian_scores_give_their_known_values():
     # They are log-likelihood ratios: calibration has nothing to add.
     assert report.cllr == pytest.approx(report.min_cllr, abs=2e-3)
     x = np.linspace(-12, 12, 20001)
-    expected = np.trapezoid(
-        norm.pdf(x, d / 2) * np.log2(1 + np.exp(-d * x)), x
-    )
+    expected = np.trapezoid(norm.pdf(x, d / 2) * np.log2(1 + np.exp(-d * x)), x)
     assert report.cllr == pytest.approx(expected, abs=5e-3)
 
 
