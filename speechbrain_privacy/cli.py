@@ -39,6 +39,38 @@ def main(arguments=None):
     )
     report.set_defaults(run=_report)
 
+    score = commands.add_parser(
+        "score", help="every privacy metric of a list of scored trials"
+    )
+    score.add_argument("file", help="csv, tsv, txt, npz or parquet")
+    score.add_argument(
+        "--columns", help="of a file without a header: enrolment,trial,score"
+    )
+    score.add_argument(
+        "--names",
+        help="what the file calls its columns: score=cosine,label=key",
+    )
+    score.add_argument(
+        "--speakers",
+        help="a manifest (ID, spk_id) to look up who enrolment and trial are",
+    )
+    score.add_argument(
+        "--compare", metavar="FILE", help="another system on the same trials"
+    )
+    score.add_argument(
+        "--permutations",
+        type=int,
+        default=0,
+        help="for the levels of no information (e.g. 200)",
+    )
+    score.add_argument(
+        "--stream",
+        metavar="LOW,HIGH",
+        help="bounded memory, for any length: where scores are expected",
+    )
+    score.add_argument("--json", help="where the report goes as JSON")
+    score.set_defaults(run=_score)
+
     speech = commands.add_parser(
         "make-minispeech", help="synthesise the embedded corpus, any size"
     )
@@ -58,6 +90,51 @@ def make_minispeech(arguments=None):
     return main(
         ["make-minispeech", *(sys.argv[1:] if arguments is None else arguments)]
     )
+
+
+def _score(options):
+    from dataclasses import asdict
+
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.dataio.score_lists import (
+        read_scores,
+        read_speakers,
+        stream_scores,
+    )
+    from speechbrain_privacy.report import score_lists
+
+    settings = {
+        "columns": options.columns and options.columns.split(","),
+        "names": options.names
+        and dict(pair.split("=", 1) for pair in options.names.split(",")),
+    }
+    if options.stream:
+        low, high = map(float, options.stream.split(","))
+        found = score_lists.evaluate_stream(
+            stream_scores(options.file, **settings), low, high
+        )
+        print(score_lists.format_stream(found))
+        report = asdict(found)
+    else:
+        if options.speakers:
+            settings["speaker_of"] = read_speakers(options.speakers)
+        scored = read_scores(options.file, **settings)
+        report = score_lists.evaluate_list(scored, options.permutations)
+        print(score_lists.format_report(report))
+        if options.compare:
+            other = read_scores(options.compare, **settings)
+            found = score_lists.compare_lists(scored, other)
+            print(
+                "\n"
+                + score_lists.format_comparison(
+                    found, options.file, options.compare
+                )
+            )
+            report["compared"] = {
+                name: asdict(value) for name, value in found.items()
+            }
+    if options.json:
+        write_json(options.json, report)
 
 
 def _report(options):

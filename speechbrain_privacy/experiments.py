@@ -11,8 +11,8 @@ from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_privacy.audit.audit import write_json
 from speechbrain_privacy.audit.provenance import provenance
+from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,

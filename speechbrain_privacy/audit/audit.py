@@ -1,7 +1,6 @@
 """The audit: fresh attackers on a frozen model, scored on unseen speakers."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from speechbrain.utils.logger import get_logger
@@ -14,7 +13,7 @@ from speechbrain_privacy.audit.attack import (
 )
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import Representations, extract
-from speechbrain_privacy.dataio.manifest import ManifestError, replaced_file
+from speechbrain_privacy.dataio.manifest import ManifestError
 
 logger = get_logger(__name__)
 
@@ -318,10 +317,3 @@ def _together(parts):
     return Utterances(
         Representations.concatenated([part.data for part in parts]), rows
     )
-
-
-def write_json(path, content):
-    """Writes a result whole or not at all; refuses NaN and infinity."""
-    with replaced_file(Path(path)) as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")

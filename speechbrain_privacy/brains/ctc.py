@@ -10,7 +10,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_privacy.brains.adversarial import ADVERSARIES, AdversarialBrain
 from speechbrain_privacy.brains.checkpointing import RunningMeans
-from speechbrain_privacy.dataio.manifest import replaced_file
+from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.tokenizer import BLANK
 from speechbrain_privacy.metrics.error_rates import (
     ErrorCounts,

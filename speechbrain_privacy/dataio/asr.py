@@ -10,12 +10,12 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.dataio.audio import read_utterance
+from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.labels import AttributeLabels
 from speechbrain_privacy.dataio.manifest import (
     Manifest,
     ManifestError,
     read_manifest,
-    replaced_file,
 )
 
 logger = get_logger(__name__)

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from speechbrain_privacy.dataio.manifest import ManifestError, replaced_file
+from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.dataio.manifest import ManifestError
 
 UNKNOWN = -1
 

@@ -16,13 +16,14 @@ from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
 from speechbrain_privacy.attacks.tdnn import TDNN
 from speechbrain_privacy.attacks.text import TextEmbedder
 from speechbrain_privacy.audit import representations
-from speechbrain_privacy.audit.audit import Audit, write_json
+from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
     Representations,
     Tap,
     extract,
 )
+from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
 from speechbrain_privacy.metrics.verification import equal_error_rate
 

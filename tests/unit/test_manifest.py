@@ -1,9 +1,9 @@
 import pytest
 
+from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.manifest import (
     ManifestError,
     read_manifest,
-    replaced_file,
     write_manifest,
 )
 

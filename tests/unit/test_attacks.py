@@ -1,0 +1,200 @@
+"""Embedders, back-ends and classifiers of the attackers."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from speechbrain_privacy.attacks.backends import PLDA, Cosine, SNorm, enrol
+from speechbrain_privacy.attacks.classifiers import ClassifierAttacker
+from speechbrain_privacy.attacks.speaker import SpeakerAttacker
+from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
+from speechbrain_privacy.attacks.text import TextEmbedder, Transcripts
+from speechbrain_privacy.audit.representations import Representations
+from speechbrain_privacy.metrics.verification import equal_error_rate
+
+
+def eer_of(scores, speakers):
+    i, j = np.triu_indices(len(speakers), 1)
+    mated = speakers[i] == speakers[j]
+    return equal_error_rate(scores[i, j][mated], scores[i, j][~mated])
+
+
+def embeddings(n_speakers, n_utterances, seed, noise=1.0):
+    """Speakers differ in four of twenty directions, drowned in the others."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(n_speakers), n_utterances)
+    x = noise * rng.normal(size=(len(who), 20)) * np.linspace(0.2, 3, 20)
+    x[:, :4] += rng.normal(size=(n_speakers, 4))[who]
+    return x, who
+
+
+def test_plda_finds_the_directions_in_which_speakers_differ():
+    train, test = embeddings(100, 6, 0), embeddings(40, 5, 1)
+    rates = {}
+    for backend in (Cosine(), PLDA(shrinkage=0.05, length_norm=False)):
+        backend.fit(*train)
+        rates[type(backend)] = eer_of(backend.score(test[0], test[0]), test[1])
+    assert rates[PLDA] < 0.15 < 0.3 < rates[Cosine]
+
+
+def test_plda_scores_are_likelihood_ratios():
+    x, who = embeddings(200, 5, 0)
+    backend = PLDA(dim=3, shrinkage=0.0, length_norm=False).fit(x, who)
+    tests = x[:4]
+    for count in (1, 3):
+        models, counts = enrol(x, [[0]])
+        models = x[10:11]
+        found = backend.score(models, tests, np.array([count]))[0]
+        b = np.diag(backend.between)
+        eye = np.eye(len(b))
+        m = (models[0] - backend.mean) @ backend.project
+        for score, test in zip(found, tests):
+            t = (test - backend.mean) @ backend.project
+            # The mean of `count` utterances, and one more.
+            same = np.block([[b + eye / count, b], [b, b + eye]])
+            apart = np.block([[b + eye / count, 0 * b], [0 * b, b + eye]])
+            z, zero = np.concatenate([m, t]), np.zeros(2 * len(b))
+            expected = multivariate_normal.logpdf(
+                z, zero, same
+            ) - multivariate_normal.logpdf(z, zero, apart)
+            assert score == pytest.approx(expected, abs=1e-8)
+
+
+def test_plda_needs_speakers_with_several_utterances():
+    for who in (np.zeros(10), np.arange(10)):
+        with pytest.raises(ValueError, match="two speakers or more"):
+            PLDA().fit(np.random.default_rng(0).normal(size=(10, 3)), who)
+
+
+def test_plda_of_speakers_who_do_not_differ_still_scores():
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    scores = PLDA().fit(x, np.repeat(np.arange(20), 3)).score(x, x)
+    assert np.isfinite(scores).all()
+
+
+def test_s_norm_is_its_definition():
+    x, who = embeddings(12, 4, 0)
+    y = embeddings(3, 2, 1)[0]
+    norm = SNorm(Cosine(), top=5).fit(x, who)
+    raw = Cosine().fit(x, who)
+    cohort = np.stack(
+        [(x[who == s] / np.linalg.norm(x[who == s], axis=1)[:, None]).mean(0)
+         for s in range(12)]
+    )  # fmt: skip
+    to_cohort = np.sort(raw.score(y, cohort), axis=1)[:, -5:]
+    mean, std = to_cohort.mean(1), to_cohort.std(1)
+    expected = 0.5 * (
+        (raw.score(y, y) - mean[:, None]) / std[:, None]
+        + (raw.score(y, y) - mean) / std
+    )
+    np.testing.assert_allclose(norm.score(y, y), expected, atol=1e-9)
+
+
+def recordings(n_speakers, seed, n_utterances=5):
+    """Frames with equal means and variances, but a speaker's correlation."""
+    rng = np.random.default_rng(seed)
+    data, who = {}, []
+    for s in range(n_speakers):
+        mix = np.linalg.qr(rng.normal(size=(6, 6)))[0] * [3, 2, 1, 1, 0.5, 0.2]
+        for u in range(n_utterances):
+            x = rng.normal(size=(int(rng.integers(60, 120)), 6)) @ mix.T
+            x = (x - x.mean(0)) / x.std(0)
+            data[f"{s}-{u}"] = x
+            who.append(f"s{s}")
+    return Representations.of(data), np.array(who)
+
+
+def test_covariances_identify_where_means_say_nothing():
+    attacker = SpeakerAttacker(
+        StatisticsEmbedder, {"cosine": Cosine, "plda": PLDA}
+    )
+    attacker.fit(*recordings(40, 0))
+    data, who = recordings(20, 1)
+    for scores in attacker.score(data, [[i] for i in range(len(who))]).values():
+        assert eer_of(scores, who) < 0.1
+    shuffled = np.random.default_rng(0).permutation(who)
+    assert abs(eer_of(scores, shuffled) - 0.5) < 0.1
+
+
+def test_more_enrolment_makes_a_stronger_attacker():
+    train, (x, who) = embeddings(100, 6, 0), embeddings(30, 10, 1, noise=2.0)
+    backend = PLDA(shrinkage=0.05, length_norm=False).fit(*train)
+    rates = []
+    for size in (1, 5):
+        groups = [np.flatnonzero(who == s)[:size] for s in range(30)]
+        models = np.stack([x[g].mean(0) for g in groups])
+        tests = np.concatenate(
+            [np.flatnonzero(who == s)[5:] for s in range(30)]
+        )
+        scores = backend.score(models, x[tests], np.full(30, size))
+        mated = np.arange(30)[:, None] == who[tests]
+        rates.append(equal_error_rate(scores[mated], scores[~mated]))
+    assert rates[1] < rates[0] - 0.03
+
+
+def test_statistics_of_constant_and_of_single_frames():
+    rng = np.random.default_rng(0)
+    data = Representations.of(
+        {
+            i: np.column_stack(
+                [rng.normal(size=(1 + i % 3, 2)), np.ones(1 + i % 3)]
+            )
+            for i in range(12)
+        }
+    )
+    embedder = StatisticsEmbedder()
+    embedder.fit(data, range(12))
+    assert np.isfinite(embedder.embed(data)).all()
+
+
+@pytest.mark.parametrize(
+    "classifier", [LogisticRegression, KNeighborsClassifier]
+)
+def test_a_classifier_infers_a_class_of_new_speakers(classifier):
+    def speech(seed):
+        rng = np.random.default_rng(seed)
+        labels = np.repeat(["F", "M"], 30)
+        return Representations.of(
+            {
+                i: rng.normal(1.5 * (labels[i] == "M"), 1, (50, 5))
+                for i in range(60)
+            }
+        ), labels
+
+    attacker = ClassifierAttacker(classifier)
+    curve = attacker.fit(*speech(0), seed=1, device="cpu")
+    assert curve.accuracy[-1] > 0.9
+    data, labels = speech(1)
+    scores = attacker.class_scores(data)
+    assert scores.shape == (60, 2)
+    guessed = attacker.classes[scores.argmax(1)]
+    assert (guessed == labels).mean() > 0.9
+    with pytest.raises(ValueError, match="two classes"):
+        attacker.fit(data, ["F"] * 60)
+
+
+def test_a_reader_knows_speakers_by_their_words():
+    rng = np.random.default_rng(0)
+    words = np.array(
+        [f"W{chr(65 + i)}{chr(65 + j)}" for i in range(8) for j in range(5)]
+    )
+
+    def said(first, n_speakers):
+        texts, who = [], []
+        for s in range(n_speakers):
+            own = rng.choice(words, 6, replace=False)
+            for _ in range(6):
+                texts.append(" ".join(rng.choice(own, 5)))
+                who.append(s)
+        return Transcripts(tuple(range(len(texts))), tuple(texts)), np.array(
+            who
+        )
+
+    attacker = SpeakerAttacker(TextEmbedder)
+    attacker.fit(*said(0, 30))
+    data, who = said(1, 20)
+    scores = attacker.score(data, [[i] for i in range(len(who))])["cosine"]
+    assert eer_of(scores, who) < 0.35
+    assert abs(eer_of(scores, rng.permutation(who)) - 0.5) < 0.08
