@@ -165,12 +165,12 @@ def test_a_classifier_infers_a_class_of_new_speakers(classifier):
 
     attacker = ClassifierAttacker(classifier)
     curve = attacker.fit(*speech(0), seed=1, device="cpu")
-    assert curve.accuracy[-1] > 0.9
+    assert curve.accuracy[-1] > 0.8
     data, labels = speech(1)
     scores = attacker.class_scores(data)
     assert scores.shape == (60, 2)
     guessed = attacker.classes[scores.argmax(1)]
-    assert (guessed == labels).mean() > 0.9
+    assert (guessed == labels).mean() > 0.8
     with pytest.raises(ValueError, match="two classes"):
         attacker.fit(data, ["F"] * 60)
 

@@ -172,7 +172,7 @@ def test_the_command_evaluates_and_compares(trials, tmp_path, capsys):
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     table.to_csv(a, index=False)
     rng = np.random.default_rng(0)
-    noisy = table.assign(score=table.score + rng.normal(0, 40, len(table)))
+    noisy = table.assign(score=table.score + rng.normal(0, 400, len(table)))
     noisy.sample(frac=1, random_state=0).to_csv(b, index=False)
     out = tmp_path / "r.json"
     status = main(
