@@ -1,8 +1,6 @@
 """Attribute attackers from scikit-learn, on moments of the frames."""
 
 import numpy as np
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from speechbrain_privacy.attacks.network import LearningCurve
 from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
@@ -61,16 +59,19 @@ class ClassifierAttacker:
             raise ValueError("an attacker needs two classes to learn")
         self.embedder.fit(data, labels)
         x = self.embedder.embed(data)
-        model = self.classifier()
-        if "random_state" in model.get_params():
-            model.set_params(random_state=seed)
-        self.model = make_pipeline(StandardScaler(), model).fit(x, labels)
+        # One scale for all: each axis its own would raise the noise.
+        self.scale = max(float(x.std()), 1e-12)
+        self.model = self.classifier()
+        if "random_state" in self.model.get_params():
+            self.model.set_params(random_state=seed)
+        x = x / self.scale
+        self.model.fit(x, labels)
         self.classes = self.model.classes_
         return LearningCurve(accuracy=[float(self.model.score(x, labels))])
 
     def class_scores(self, data):
         """Evidence for each class, ``[utterances, classes]``."""
-        x = self.embedder.embed(data)
+        x = self.embedder.embed(data) / self.scale
         if hasattr(self.model, "decision_function"):
             scores = self.model.decision_function(x)
             if scores.ndim == 1:

@@ -1,10 +1,13 @@
 """Embedders, back-ends and classifiers of the attackers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from speechbrain_privacy.attacks.backends import PLDA, Cosine, SNorm, enrol
 from speechbrain_privacy.attacks.classifiers import ClassifierAttacker
@@ -150,7 +153,7 @@ def test_statistics_of_constant_and_of_single_frames():
 
 
 @pytest.mark.parametrize(
-    "classifier", [LogisticRegression, KNeighborsClassifier]
+    "classifier", [LogisticRegression, SVC, partial(KNeighborsClassifier, 15)]
 )
 def test_a_classifier_infers_a_class_of_new_speakers(classifier):
     def speech(seed):
@@ -158,12 +161,13 @@ def test_a_classifier_infers_a_class_of_new_speakers(classifier):
         labels = np.repeat(["F", "M"], 30)
         return Representations.of(
             {
-                i: rng.normal(1.5 * (labels[i] == "M"), 1, (50, 5))
+                i: rng.normal(2.0 * (labels[i] == "M"), 1, (50, 5))
                 for i in range(60)
             }
         ), labels
 
-    attacker = ClassifierAttacker(classifier)
+    few = partial(StatisticsEmbedder, n_channels=2, dim=2)
+    attacker = ClassifierAttacker(classifier, few)
     curve = attacker.fit(*speech(0), seed=1, device="cpu")
     assert curve.accuracy[-1] > 0.8
     data, labels = speech(1)
