@@ -166,7 +166,7 @@ def test_a_classifier_infers_a_class_of_new_speakers(classifier):
             }
         ), labels
 
-    few = partial(StatisticsEmbedder, n_channels=2, dim=2)
+    few = partial(StatisticsEmbedder, n_channels=2)
     attacker = ClassifierAttacker(classifier, few)
     curve = attacker.fit(*speech(0), seed=1, device="cpu")
     assert curve.accuracy[-1] > 0.8
