@@ -27,7 +27,7 @@ def main(arguments=None):
         nargs="*",
         help="passed on to train.py, after '--', e.g. -- --device cuda:0",
     )
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run_command=_demo)
 
     report = commands.add_parser(
         "report", help="compare finished runs: a table and a picture"
@@ -37,7 +37,24 @@ def main(arguments=None):
     report.add_argument(
         "--markdown", action="store_true", help="print a Markdown table"
     )
-    report.set_defaults(run=_report)
+    report.set_defaults(run_command=_report)
+
+    audit = commands.add_parser(
+        "audit", help="attack a finished run again, with other attackers"
+    )
+    audit.add_argument("run", help="output folder of a run")
+    audit.add_argument(
+        "--attackers",
+        required=True,
+        help="YAML block, e.g. hparams/attacks/thorough.yaml",
+    )
+    audit.add_argument("--seed", type=int, help="of the attackers")
+    audit.add_argument("--device", default="cpu")
+    audit.add_argument("--cache", help="folder to keep the representations in")
+    audit.add_argument(
+        "--output", help="where the audit goes (default: RUN/audit.json)"
+    )
+    audit.set_defaults(run_command=_audit)
 
     score = commands.add_parser(
         "score", help="every privacy metric of a list of scored trials"
@@ -69,17 +86,17 @@ def main(arguments=None):
         help="bounded memory, for any length: where scores are expected",
     )
     score.add_argument("--json", help="where the report goes as JSON")
-    score.set_defaults(run=_score)
+    score.set_defaults(run_command=_score)
 
     speech = commands.add_parser(
         "make-minispeech", help="synthesise the embedded corpus, any size"
     )
     _add_minispeech_arguments(speech)
-    speech.set_defaults(run=_make_minispeech)
+    speech.set_defaults(run_command=_make_minispeech)
 
     options = parser.parse_args(arguments)
     try:
-        return options.run(options) or 0
+        return options.run_command(options) or 0
     except (ValueError, OSError, ImportError) as fault:
         print(f"speechbrain-privacy: {fault}", file=sys.stderr)
         return 2
@@ -90,6 +107,37 @@ def make_minispeech(arguments=None):
     return main(
         ["make-minispeech", *(sys.argv[1:] if arguments is None else arguments)]
     )
+
+
+def _audit(options):
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.experiments import AUDIT, load_suite, reopen
+    from speechbrain_privacy.report.summary import print_runs
+
+    brain, data, hparams = reopen(options.run, {"device": options.device})
+    before = hparams["audit"]
+    auditor = load_suite(
+        options.attackers,
+        before.taps,
+        before.attributes,
+        clear=before.clear,
+        cache=options.cache,
+    )
+    if options.seed is not None:
+        auditor.seed = options.seed
+    found = auditor.run(
+        brain,
+        *(
+            (data.datasets[split], data.manifests[split])
+            for split in ("train", "test", "valid")
+        ),
+    )
+    write_json(options.output or Path(options.run) / AUDIT, found)
+    if options.output:
+        print(f"written to {options.output}")
+    else:
+        print_runs([options.run])
+    return 0
 
 
 def _score(options):

@@ -185,7 +185,8 @@ class SNorm:
 
     Arguments
     ---------
-    backend : Cosine or PLDA
+    backend : callable
+        Makes a ``Cosine`` or a ``PLDA``.
     top : int
         The nearest of the cohort that count, for each side.
 
@@ -193,12 +194,12 @@ class SNorm:
     -------
     >>> rng = np.random.default_rng(0)
     >>> x, who = rng.normal(size=(40, 4)), np.repeat(np.arange(10), 4)
-    >>> SNorm(Cosine(), top=5).fit(x, who).score(x[:2], x[:3]).shape
+    >>> SNorm(Cosine, top=5).fit(x, who).score(x[:2], x[:3]).shape
     (2, 3)
     """
 
     def __init__(self, backend, top=50):
-        self.backend = backend
+        self.backend = backend()
         self.top = top
 
     def fit(self, embeddings, speakers):

@@ -22,7 +22,7 @@ ALLOWED = {
     "audit": {"attacks", "metrics", "nnet", "dataio"},
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
-    "cli.py": {"report", "dataio"},
+    "cli.py": {"report", "dataio", "experiments"},
 }
 
 

@@ -80,7 +80,7 @@ def test_plda_of_speakers_who_do_not_differ_still_scores():
 def test_s_norm_is_its_definition():
     x, who = embeddings(12, 4, 0)
     y = embeddings(3, 2, 1)[0]
-    norm = SNorm(Cosine(), top=5).fit(x, who)
+    norm = SNorm(Cosine, top=5).fit(x, who)
     raw = Cosine().fit(x, who)
     cohort = np.stack(
         [(x[who == s] / np.linalg.norm(x[who == s], axis=1)[:, None]).mean(0)
