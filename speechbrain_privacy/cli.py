@@ -34,8 +34,17 @@ def main(arguments=None):
     )
     report.add_argument("runs", nargs="+", help="output folders of runs")
     report.add_argument("--plot", help="where the picture goes (png, svg, pdf)")
+    report.add_argument("--html", help="where a page with everything goes")
     report.add_argument(
-        "--markdown", action="store_true", help="print a Markdown table"
+        "--format",
+        default="text",
+        choices=("text", "markdown", "latex", "csv"),
+        help="of the table",
+    )
+    report.add_argument(
+        "--compare",
+        action="store_true",
+        help="say whether the second of two runs differs from the first",
     )
     report.set_defaults(run_command=_report)
 
@@ -186,7 +195,12 @@ def _score(options):
 
 
 def _report(options):
-    from speechbrain_privacy.report.plots import plot_tradeoff
+    from speechbrain_privacy.report import plots
+    from speechbrain_privacy.report.compare import (
+        compare_runs,
+        format_differences,
+    )
+    from speechbrain_privacy.report.html import write_page
     from speechbrain_privacy.report.summary import (
         describe,
         describe_adversaries,
@@ -197,12 +211,20 @@ def _report(options):
 
     runs = [load_run(folder) for folder in options.runs]
     rows = summarise(runs)
-    print(format_table(rows, markdown=options.markdown))
+    print(format_table(rows, options.format))
     print(f"\n{describe(runs)}")
     if adversaries := describe_adversaries(runs):
         print(f"\n{adversaries}")
+    if options.compare:
+        if len(runs) != 2:
+            raise ValueError(f"--compare needs two runs, not {len(runs)}")
+        found = compare_runs(*runs)
+        print(f"\n{format_differences(found, options.runs)}")
     if options.plot:
-        print(f"\npicture: {plot_tradeoff(rows, options.plot).resolve()}")
+        picture = plots.save(plots.tradeoff(rows), options.plot)
+        print(f"\npicture: {picture.resolve()}")
+    if options.html:
+        print(f"\npage: {write_page(runs, options.html).resolve()}")
 
 
 def _demo(options):

@@ -143,6 +143,7 @@ def evaluate(brain, data, output_folder, name, seed):
         some = [t for t in transcripts if rows[t[0]]["gender"] == gender]
         if some:  # a debugging run sees a few batches only
             results[f"WER {gender}"] = _rate(word_errors, some, rows)
+    results["by_speaker"] = _by_speaker(transcripts, rows)
     if "seen" in data.datasets:
         results["adversaries"] = {
             "accuracy": brain.adversary_accuracy(
@@ -163,6 +164,17 @@ def _majority(manifest, attribute):
     """Share of an attribute's most frequent known value."""
     values = [value for value in manifest.values(attribute) if value]
     return max(Counter(values).values()) / len(values) if values else None
+
+
+def _by_speaker(transcripts, rows):
+    """Word errors and reference words of each known speaker."""
+    found = {}
+    for key, reference, hypothesis in transcripts:
+        if speaker := rows[key].get("spk_id", ""):
+            counts = word_errors(reference, hypothesis)
+            errors, words = found.get(speaker, (0, 0))
+            found[speaker] = (errors + counts.errors, words + counts.reference)
+    return found
 
 
 def _rate(count, transcripts, rows):

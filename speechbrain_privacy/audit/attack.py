@@ -101,6 +101,10 @@ def attack_speakers(
         if dev
         else found[name]["all"]["overall"]["eer"],
     )
+    for name, attack in found.items():
+        for pairing in _reports(attack) if name != chosen else ():
+            # Only what counts is compared and drawn.
+            pairing.pop("left_out"), pairing.pop("hull")
     _, places, _, _ = all_pairs(test.labels("spk_id"))
     null = shuffled_speakers(
         test_scores[chosen]["all"][places], test.labels("spk_id"), seed=seed
@@ -168,6 +172,14 @@ def _pairings(matrices, test, same, enrolment, seed):
             _, places, left, right = enrolments_of(speakers, size, seed)
             result[pairing] = _report(matrices[pairing][places], left, right)
     return result
+
+
+def _reports(attack):
+    return [
+        part
+        for part in attack.values()
+        if isinstance(part, dict) and "overall" in part
+    ]
 
 
 def _report(scores, left, right):

@@ -11,8 +11,7 @@ from scipy.stats import t as student
 
 from speechbrain_privacy.metrics.scores import PooledScores
 from speechbrain_privacy.metrics.uncertainty import (
-    rank_metrics,
-    replicates_of,
+    score_replicates,
     standard_error,
     sums_by_speaker,
 )
@@ -63,15 +62,16 @@ def paired_difference(a, b, metric="eer", strata=None, level=0.95):
         raise ValueError(
             "a paired comparison needs the same speakers on both sides"
         )
-    f = metric if callable(metric) else rank_metrics([metric])[metric]
-    values, replicates = [], []
-    for data in (a, b):
-        values.append(f(data.blocks()))
-        replicates.append(
-            replicates_of(
-                data, {"metric": f}, "jackknife", None, 0, 0, values[-1:]
-            )[0]
+    metrics = {"metric": metric} if callable(metric) else [metric]
+    values, replicates = zip(
+        *(
+            [
+                next(iter(part.values()))
+                for part in score_replicates(data, metrics)
+            ]
+            for data in (a, b)
         )
+    )
     return jackknife_difference(
         values[1] - values[0], replicates[1] - replicates[0], strata, level
     )

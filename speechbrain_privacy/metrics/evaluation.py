@@ -8,7 +8,11 @@ import numpy as np
 from speechbrain_privacy.metrics.comparison import Null, permutation_null
 from speechbrain_privacy.metrics.disclosure import linkability, linkability_of
 from speechbrain_privacy.metrics.trials import SpeakerScores
-from speechbrain_privacy.metrics.uncertainty import Interval, score_intervals
+from speechbrain_privacy.metrics.uncertainty import (
+    Interval,
+    intervals_of,
+    score_replicates,
+)
 from speechbrain_privacy.metrics.verification import (
     RANK_METRICS,
     VerificationReport,
@@ -30,7 +34,9 @@ class TrialsReport:
     metrics and ``linkability`` with their intervals over speakers, ``null``
     their values if the scores told nothing, ``by_speaker`` the EER of each
     speaker's own trials, and ``exposed`` the lowest of these that 5 % of the
-    speakers reach.
+    speakers reach. ``left_out`` has every metric without each speaker, for
+    paired comparisons with other reports, and ``hull`` the mated and the
+    non-mated trials in each segment of the ROC convex hull.
     """
 
     overall: VerificationReport
@@ -38,6 +44,8 @@ class TrialsReport:
     null: dict
     by_speaker: dict
     exposed: float | None
+    left_out: dict
+    hull: dict
 
     def to_json(self):
         """The report as JSON text."""
@@ -95,12 +103,15 @@ def evaluate_trials(
     """
     data = SpeakerScores.of_pairs(scores, left, right)
     pooled = data.pooled
-    intervals = score_intervals(data, metrics, level=level)
     overall = evaluate_scores(pooled.mated, pooled.nonmated)
+    estimates, replicates = score_replicates(data, metrics)
     if overall.linkability is not None:
-        intervals |= score_intervals(
-            binned(data), {"linkability": block_linkability}, level=level
-        )
+        for all_of, further in zip(
+            (estimates, replicates),
+            score_replicates(binned(data), {"linkability": block_linkability}),
+        ):
+            all_of |= further
+    pav = data.blocks().pav
     null = {}
     if n_permutations:
         functions = {
@@ -121,10 +132,20 @@ def evaluate_trials(
     rates = list(by_speaker.values())
     return TrialsReport(
         overall=overall,
-        intervals=intervals,
+        intervals=intervals_of(
+            estimates, replicates, len(data.speakers), level=level
+        ),
         null=null,
         by_speaker=by_speaker,
         exposed=float(np.quantile(rates, EXPOSED)) if rates else None,
+        left_out={
+            name: {
+                str(speaker): float(value) if np.isfinite(value) else None
+                for speaker, value in zip(data.speakers, values)
+            }
+            for name, values in replicates.items()
+        },
+        hull={"mated": pav.mated.tolist(), "nonmated": pav.nonmated.tolist()},
     )
 
 

@@ -18,8 +18,8 @@ from speechbrain_privacy.metrics.uncertainty import (
     SMALL_SAMPLE,
     ratio_interval,
     score_intervals,
+    score_replicates,
 )
-from speechbrain_privacy.metrics.verification import RANK_METRICS
 
 
 @dataclass(frozen=True)
@@ -336,16 +336,15 @@ def privacy_by_group(
 
 
 def _gap_of_scores(low, high, name, level):
-    metric = RANK_METRICS[name]
-    values = [metric(some.blocks()) for some in (low, high)]
-    replicates, strata = [], []
-    for sign, some, other in ((-1, low, values[1]), (1, high, -values[0])):
-        n = len(some.speakers)
-        for blocks in some.resampled(1 - np.eye(n, dtype=np.int64)):
-            both = blocks.mated.any() and blocks.nonmated.any()
-            value = metric(blocks) if both else np.nan
-            replicates.append(sign * value + other)
-            strata.append(sign)
+    values, replicates = [], []
+    for some in (low, high):
+        estimates, without = score_replicates(some, [name])
+        values.append(estimates[name])
+        replicates.append(without[name])
+    # Leaving a speaker out changes the metric of one group only.
     return jackknife_difference(
-        values[1] - values[0], np.array(replicates), np.array(strata), level
+        values[1] - values[0],
+        np.concatenate([values[1] - replicates[0], replicates[1] - values[0]]),
+        np.repeat([0, 1], [len(some) for some in replicates]),
+        level,
     )

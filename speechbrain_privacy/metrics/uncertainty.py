@@ -114,16 +114,28 @@ def score_intervals(
     >>> 0.0 < rate.low < rate.value < rate.high < 0.5
     True
     """
-    functions = rank_metrics(metrics)
-    estimate = [f(data.blocks()) for f in functions.values()]
-    replicates = replicates_of(
-        data, functions, method, strata, n_draws, seed, estimate
+    estimates, replicates = score_replicates(
+        data, metrics, method, strata, n_draws, seed
     )
+    return intervals_of(
+        estimates, replicates, len(data.speakers), method, strata, level
+    )
+
+
+def intervals_of(
+    estimates,
+    replicates,
+    n_speakers,
+    method="jackknife",
+    strata=None,
+    level=0.95,
+):
+    """Intervals of ``score_replicates``; settings as in ``score_intervals``."""
     return {
         name: _interval(
-            value, some, method, _logit, strata, len(data.speakers), level
+            value, replicates[name], method, _logit, strata, n_speakers, level
         )
-        for name, value, some in zip(functions, estimate, replicates)
+        for name, value in estimates.items()
     }
 
 
@@ -140,8 +152,31 @@ def rank_metrics(metrics):
     return {name: RANK_METRICS[name] for name in metrics}
 
 
-def replicates_of(data, functions, method, strata, n_draws, seed, estimate):
-    """Each metric on each draw, ``[metrics, draws]``; NaN if undefined."""
+def score_replicates(
+    data,
+    metrics=("eer",),
+    method="jackknife",
+    strata=None,
+    n_draws=1000,
+    seed=0,
+):
+    """Metrics of a list of trials, and without each speaker or resampled.
+
+    Arguments
+    ---------
+    data, metrics, method, strata, n_draws, seed
+        As in ``score_intervals``.
+
+    Returns
+    -------
+    estimates : dict
+        Name -> float.
+    replicates : dict
+        Name -> ``[n_speakers]`` (jackknife; in the order of
+        ``data.speakers``) or ``[n_draws]``; NaN where a kind of trial is
+        missing.
+    """
+    functions = rank_metrics(metrics)
     n = len(data.speakers)
     if method not in METHODS:
         raise ValueError(f"method is '{method}'; it is {' or '.join(METHODS)}")
@@ -149,15 +184,14 @@ def replicates_of(data, functions, method, strata, n_draws, seed, estimate):
         counts = 1 - np.eye(n, dtype=np.int64)
     else:
         counts = speaker_draws(n, n_draws, seed, strata)
-    rows = []
-    for blocks in data.resampled(counts):
-        both = blocks.mated.any() and blocks.nonmated.any()
-        rows.append(
-            [f(blocks) for f in functions.values()]
-            if both
-            else [np.nan] * len(estimate)
-        )
-    return np.array(rows).T
+    whole = data.blocks()
+    estimates = {name: f(whole) for name, f in functions.items()}
+    replicates = {name: np.full(len(counts), np.nan) for name in functions}
+    for i, blocks in enumerate(data.resampled(counts)):
+        if blocks.mated.any() and blocks.nonmated.any():
+            for name, f in functions.items():
+                replicates[name][i] = f(blocks)
+    return estimates, replicates
 
 
 def ratio_interval(

@@ -1,29 +1,30 @@
-"""The utility-privacy plane as a picture."""
+"""What attackers find, as pictures."""
 
 from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm
 
 from speechbrain_privacy.report.summary import GUESSING
 
 MARKERS = {"encoder": "o", "posteriors": "s"}
 
 
-def plot_tradeoff(rows, path):
-    """Draws word error rate against speaker EER, one colour per model.
+def tradeoff(rows):
+    """Word error rate against speaker EER, one colour per model.
 
-    Bars are the intervals (or standard deviations) of the table; features,
-    which have no word error rate, are a dashed line; the dotted line at 50 %
-    is guessing.
+    Bars are the intervals (or standard deviations) of the table; features
+    and controls, which have no word error rate, are dashed lines; the dotted
+    line at 50 % is guessing.
 
     Arguments
     ---------
     rows : list of Row
         From ``summary.summarise``.
-    path : str or Path
-        A picture; the suffix tells the format.
 
     Returns
     -------
-    Path
+    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure  # slow to import, seldom needed
 
@@ -69,6 +70,136 @@ def plot_tradeoff(rows, path):
     axes.set_ylim(0, 58)
     axes.set_xlim(left=0)
     axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
+    return figure
+
+
+def speakers(reports):
+    """Who is exposed: each speaker's own EER, from the lowest.
+
+    Arguments
+    ---------
+    reports : dict
+        Name -> report of trials (see ``metrics.evaluation``).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _axes()
+    for i, (name, report) in enumerate(reports.items()):
+        rates = 100 * np.array(sorted(report["by_speaker"].values()))
+        share = (np.arange(len(rates)) + 0.5) / len(rates) * 100
+        axes.plot(rates, share, marker=".", lw=1, color=f"C{i}", label=name)
+    axes.axvline(GUESSING, color="0.4", linestyle=":", lw=1)
+    axes.axhspan(0, 5, color="0.9", zorder=0)
+    axes.set_xlabel("EER of a speaker's own trials, %  (left: more exposed)")
+    axes.set_ylabel("speakers at or below, %")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def det(reports):
+    """Detection error trade-off of the ROC convex hulls, normal deviates.
+
+    Arguments
+    ---------
+    reports : dict
+        Name -> report of trials.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _axes()
+    for i, (name, report) in enumerate(reports.items()):
+        mated, nonmated = _rates(report)
+        miss = np.concatenate([[0], np.cumsum(mated)])
+        alarm = 1 - np.concatenate([[0], np.cumsum(nonmated)])
+        # Straight on the hull, curved between deviates: many points.
+        t = np.linspace(0, len(miss) - 1, 2000)
+        at = np.arange(len(miss))
+        miss, alarm = np.interp(t, at, miss), np.interp(t, at, alarm)
+        inside = (miss > 0) & (miss < 1) & (alarm > 0) & (alarm < 1)
+        axes.plot(
+            norm.ppf(alarm[inside]),
+            norm.ppf(miss[inside]),
+            color=f"C{i}",
+            label=name,
+        )
+    ticks = np.array([0.1, 1, 5, 20, 50, 80, 95, 99])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(norm.ppf(ticks / 100), [f"{t:g}" for t in ticks])
+    axes.plot([-3.3, 2.5], [3.3, -2.5], color="0.4", linestyle=":", lw=1)
+    axes.set_xlim(-3.3, 2.5)
+    axes.set_ylim(-3.3, 2.5)
+    axes.set_xlabel("false alarms, %")
+    axes.set_ylabel("misses, %")
+    axes.legend(fontsize=8, loc="lower left")
+    return figure
+
+
+def cross_entropy(reports):
+    """Empirical cross-entropy over priors: what is left to find out.
+
+    Arguments
+    ---------
+    reports : dict
+        Name -> report of trials.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _axes()
+    log_odds = np.linspace(-6, 6, 241)
+    prior = 1 / (1 + np.exp(-log_odds))
+    entropy = -prior * np.log2(prior) - (1 - prior) * np.log2(1 - prior)
+    axes.plot(log_odds, entropy, color="0.4", linestyle=":", label="guessing")
+    for i, (name, report) in enumerate(reports.items()):
+        mated, nonmated = _rates(report)
+        left = np.zeros_like(prior)
+        for share, other, weight in (
+            (mated, nonmated, prior),
+            (nonmated, mated, 1 - prior),
+        ):
+            used = share > 0
+            mine = weight[:, None] * share[used]
+            all_ = mine + (1 - weight)[:, None] * other[used]
+            left -= np.sum(mine * np.log2(mine / all_), axis=1)
+        axes.plot(log_odds, left, color=f"C{i}", label=name)
+    axes.set_xlabel("prior log odds of a mated trial")
+    axes.set_ylabel("cross-entropy after the attack, bit\n(up: more private)")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _axes():
+    from matplotlib.figure import Figure  # slow to import, seldom needed
+
+    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _rates(report):
+    mated, nonmated = (
+        np.array(report["hull"][kind]) for kind in ("mated", "nonmated")
+    )
+    return mated / mated.sum(), nonmated / nonmated.sum()
+
+
+def save(figure, path):
+    """Writes a picture whole; the suffix tells the format.
+
+    Arguments
+    ---------
+    figure : matplotlib.figure.Figure
+    path : str or Path
+
+    Returns
+    -------
+    Path
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".partial-{path.name}")

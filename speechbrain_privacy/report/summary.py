@@ -5,6 +5,8 @@ model with several seeds make one row group: mean +- standard deviation over
 the seeds; a single run shows its 95 % interval over speakers.
 """
 
+import csv
+import io
 import json
 import statistics
 from dataclasses import dataclass
@@ -146,8 +148,12 @@ def summarise(runs):
             )
         for control, attack in same[0]["audit"].get("controls", {}).items():
             rows.append(_row("control", control, None, [attack], [None]))
-    # Features and controls first: they are the same for every model.
-    return sorted(rows, key=lambda row: row.model in models)
+    # Features and controls first, and once: they are those of every model.
+    once = {
+        (row.model, row.tap): row for row in reversed(rows)
+        if row.model not in models
+    }  # fmt: skip
+    return [*reversed(once.values()), *(r for r in rows if r.model in models)]
 
 
 def _row(model, tap, wer, attacks, genders):
@@ -162,27 +168,19 @@ def _row(model, tap, wer, attacks, genders):
     )
 
 
-def format_table(rows, markdown=False):
-    """Rows -> text with aligned columns (a Markdown table if asked).
+HEADER = (
+    "model",
+    "representation",
+    "WER %",
+    "speaker EER %",
+    "same gender",
+    "5 enrolled",
+    "gender EER %",
+)
 
-    Arguments
-    ---------
-    rows : list of Row
-    markdown : bool
 
-    Returns
-    -------
-    str
-    """
-    header = (
-        "model",
-        "representation",
-        "WER %",
-        "speaker EER %",
-        "same gender",
-        "5 enrolled",
-        "gender EER %",
-    )
+def table_lines(rows):
+    """Rows -> cells of text, with the line of guessing; without a header."""
     lines = [
         (
             row.model,
@@ -201,20 +199,65 @@ def format_table(rows, markdown=False):
         for row in rows
     ]
     guess = f"{GUESSING:.1f}"
-    lines.append(("guessing", "-", "-", guess, guess, guess, guess))
-    widths = [
-        max(len(line[i]) for line in [header, *lines])
-        for i in range(len(header))
-    ]
+    return [*lines, ("guessing", "-", "-", guess, guess, guess, guess)]
+
+
+def format_table(rows, style="text"):
+    """Rows -> a table.
+
+    Arguments
+    ---------
+    rows : list of Row
+    style : str
+        ``text`` (aligned columns), ``markdown``, ``latex`` or ``csv``.
+
+    Returns
+    -------
+    str
+    """
+    lines = [HEADER, *table_lines(rows)]
+    if style == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        return text.getvalue().rstrip("\n")
+    if style == "latex":
+        return _latex(lines)
+    if style not in ("text", "markdown"):
+        raise ValueError(f"there is no table style '{style}'")
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    lines.insert(1, ["-" * width for width in widths])
 
     def show(line):
         cells = [cell.ljust(width) for cell, width in zip(line, widths)]
-        if markdown:
+        if style == "markdown":
             return "| " + " | ".join(cells) + " |"
         return "  ".join(cells).rstrip()
 
-    rule = ["-" * width for width in widths]
-    return "\n".join(map(show, [header, rule, *lines]))
+    return "\n".join(map(show, lines))
+
+
+def _latex(lines):
+    """A booktabs table."""
+
+    def show(line):
+        cells = (
+            cell.replace("%", r"\%").replace("_", r"\_").replace("+-", r"$\pm$")
+            for cell in line
+        )
+        return " & ".join(cells) + r" \\"
+
+    head, *body = lines
+    return "\n".join(
+        [
+            r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}",
+            r"\toprule",
+            show(head),
+            r"\midrule",
+            *map(show, body),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
 
 
 def describe(runs):

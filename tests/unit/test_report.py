@@ -1,4 +1,6 @@
+import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,
 )
-from speechbrain_privacy.report.plots import plot_tradeoff
+from speechbrain_privacy.report import plots
+from speechbrain_privacy.report.compare import compare_runs
 from speechbrain_privacy.report.summary import (
     describe,
     format_table,
@@ -25,22 +28,42 @@ def interval(value, width=0.05):
 def write_run(folder, name, seed, wer, eers):
     """A run whose encoder was attacked by two networks."""
     folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
     results = {
         "name": name,
         "seed": seed,
         "decoding": "greedy",
         "WER": interval(wer, 2.0),
+        "WER F": interval(wer + 1, 3.0),
+        "by_speaker": {
+            f"s{i}": [int(wer + rng.integers(0, 2)), 100] for i in range(9)
+        },
         "adversaries": {
             "accuracy": {"tdnn": 0.031},
             "chance": {"spk_id": 0.02},
             "utterances": 58,
         },
     }
+    left_out = {
+        metric: {
+            f"s{i}": float(eers[0] + rng.normal(0, 1e-3)) for i in range(9)
+        }
+        for metric in ("eer", "min_cllr")
+    }
     speaker = {
         "attackers": {
             f"attacker{i}": {
                 "dev_eer": eer,
-                "all": {"intervals": {"eer": interval(eer)}},
+                "training": {"accuracy": [0.5, 0.9]},
+                "all": {
+                    "intervals": {
+                        "eer": interval(eer),
+                        "min_cllr": interval(0.8),
+                    },
+                    "by_speaker": {"s0": eer, "s1": eer + 0.1},
+                    "left_out": left_out,
+                    "hull": {"mated": [0, 2, 5], "nonmated": [8, 3, 0]},
+                },
                 "same_gender": {"intervals": {"eer": interval(eer + 0.02)}},
                 "enrolment_5": {"intervals": {"eer": interval(eer - 0.1)}},
             }
@@ -88,7 +111,7 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
     *_, encoder = summarise(runs)
     assert encoder.wer.text == "15.0 +- 1.4"
     assert encoder.speaker.text == "22.0 +- 2.8"
-    table = format_table(summarise(runs), markdown=True)
+    table = format_table(summarise(runs), "markdown")
     assert table.count("\n") == 5  # header, rule, three rows, guessing
     assert "| guessing" in table and "50.0" in table
 
@@ -138,7 +161,7 @@ def test_an_unfinished_run_is_one_sentence(tmp_path, capsys):
 
 def test_plots_take_any_suffix(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
-    path = plot_tradeoff(summarise([run]), tmp_path / "t.svg")
+    path = plots.save(plots.tradeoff(summarise([run])), tmp_path / "t.svg")
     assert "<svg" in path.read_text()
 
 
@@ -160,3 +183,86 @@ def test_error_counts():
     assert (counts + word_errors("A", "A")).rate == pytest.approx(40.0)
     with pytest.raises(ValueError, match="reference"):
         _ = word_errors("", "A").rate
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    return [
+        write_run(tmp_path / "a", "plain", 1, 14.0, [0.2, 0.3]),
+        write_run(tmp_path / "b", "private", 1, 25.0, [0.4, 0.5]),
+    ]
+
+
+def test_features_and_controls_are_shown_once(two_runs):
+    rows = summarise([load_run(folder) for folder in two_runs])
+    assert [(row.model, row.tap) for row in rows] == [
+        ("features", "logmel"),
+        ("control", "text"),
+        ("plain", "encoder"),
+        ("private", "encoder"),
+    ]
+
+
+def test_a_comparison_says_what_differs(two_runs, tmp_path, capsys):
+    folders = list(map(str, two_runs))
+    assert main(["report", *folders, "--compare"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"WER, % +\+1\d\.\d+ .* differs", told)
+    assert re.search(r"encoder: speaker EER, % +\+20\.00 .* differs", told)
+    assert re.search(r"encoder: Cllr_min, bit +\+0\.00 .* no evidence", told)
+    found = compare_runs(*map(load_run, two_runs))
+    assert found["encoder: speaker EER, %"].value == pytest.approx(20.0)
+    assert main(["report", folders[0], "--compare"]) == 2
+    assert "needs two runs" in capsys.readouterr().err
+    other = load_run(two_runs[1])
+    other["audit"]["test"]["fingerprint"] = "g"
+    with pytest.raises(ValueError, match="different test data"):
+        compare_runs(load_run(two_runs[0]), other)
+
+
+def test_tables_for_papers_and_spreadsheets(two_runs, capsys):
+    rows = summarise([load_run(folder) for folder in two_runs])
+    table = list(csv.reader(format_table(rows, "csv").splitlines()))
+    assert len(table) == 6 and {len(line) for line in table} == {7}
+    latex = format_table(rows, "latex")
+    assert r"WER \% &" in latex and latex.count(r"\\") == 6
+    with pytest.raises(ValueError, match="no table style 'word'"):
+        format_table(rows, "word")
+
+
+def test_an_audit_of_another_schema_is_refused(two_runs):
+    path = two_runs[0] / "audit.json"
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(ValueError, match="schema 1, this version reads 2"):
+        load_run(two_runs[0])
+
+
+def test_a_page_holds_everything_and_needs_nothing(two_runs, tmp_path, capsys):
+    page = tmp_path / "new" / "page.html"
+    status = main(["report", *map(str, two_runs), f"--html={page}"])
+    assert status == 0 and str(page) in capsys.readouterr().out
+    text = page.read_text()
+    assert text.count("<svg") == 4
+    for shown in ("attacker1", "development", "private", "20.0 [15.0, 25.0]",
+                  "Does it work for everybody", "<b>attacker0</b>"):  # fmt: skip
+        assert shown in text, shown
+    assert not re.search(r"(src|href)=.http", text)
+    assert [p.name for p in page.parent.iterdir()] == ["page.html"]
+
+
+def test_pictures_of_a_report_are_those_of_its_numbers(two_runs):
+    run = load_run(two_runs[0])
+    attack = run["audit"]["taps"]["encoder"]["speaker"]
+    reports = {"a": attack["attackers"][attack["chosen"]]["all"]}
+    # At even odds the cross-entropy is Cllr_min.
+    curve = plots.cross_entropy(reports).axes[0].lines[1]
+    at = np.argmin(np.abs(curve.get_xdata()))
+    mated, nonmated = np.array([0, 2, 5]) / 7, np.array([8, 3, 0]) / 11
+    expected = 0.5 * sum(
+        part @ np.log2((mated + nonmated) / np.where(part > 0, part, 1))
+        for part in (mated, nonmated)
+    )
+    assert curve.get_ydata()[at] == pytest.approx(expected)
+    line = plots.speakers(reports).axes[0].lines[0]
+    assert line.get_xdata().tolist() == pytest.approx([20.0, 30.0])
+    assert len(plots.det(reports).axes[0].lines) == 2

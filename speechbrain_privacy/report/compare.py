@@ -1,0 +1,100 @@
+"""Are two runs different, or is it their speakers?"""
+
+import numpy as np
+
+from speechbrain_privacy.metrics.comparison import (
+    jackknife_difference,
+    paired_ratio_difference,
+)
+
+METRICS = {"eer": ("speaker EER, %", 100), "min_cllr": ("Cllr_min, bit", 1)}
+
+
+def compare_runs(a, b):
+    """Paired differences of two runs on the same speakers.
+
+    Arguments
+    ---------
+    a, b : dict
+        From ``summary.load_run``.
+
+    Returns
+    -------
+    dict
+        What was compared -> ``Difference``, b less a, in the unit named.
+
+    Raises
+    ------
+    ValueError
+        If the runs were tested on different data.
+    """
+    if a["audit"]["test"]["fingerprint"] != b["audit"]["test"]["fingerprint"]:
+        raise ValueError(
+            "the runs were audited on different test data: their numbers do "
+            "not compare"
+        )
+    found = {}
+    if a.get("by_speaker") and b.get("by_speaker"):
+        speakers = sorted(a["by_speaker"])
+        errors, words = zip(
+            *(zip(*(run["by_speaker"][s] for s in speakers)) for run in (a, b))
+        )
+        percent = [100 * np.array(some) for some in errors]
+        found["WER, %"] = paired_ratio_difference(*percent, words[0], speakers)
+    for tap in a["audit"]["taps"]:
+        if tap not in b["audit"]["taps"]:
+            continue
+        reports = [_chosen(run["audit"]["taps"][tap]) for run in (a, b)]
+        for name, (title, scale) in METRICS.items():
+            found[f"{tap}: {title}"] = _difference(*reports, name, scale)
+    return found
+
+
+def _chosen(tap):
+    attack = tap["speaker"]
+    return attack["attackers"][attack["chosen"]]["all"]
+
+
+def _difference(a, b, name, scale):
+    speakers = sorted(a["left_out"][name])
+    replicates = [
+        np.array([report["left_out"][name][s] for s in speakers], float)
+        for report in (a, b)
+    ]
+    values = [report["intervals"][name]["value"] for report in (a, b)]
+    return jackknife_difference(
+        scale * (values[1] - values[0]), scale * (replicates[1] - replicates[0])
+    )
+
+
+def format_differences(found, names):
+    """Differences as text, each with a verdict.
+
+    Arguments
+    ---------
+    found : dict
+        From ``compare_runs``.
+    names : tuple of str
+        Of the two runs.
+
+    Returns
+    -------
+    str
+    """
+    lines = [
+        f"{names[1]} less {names[0]}: same speakers, delete-one-speaker "
+        "jackknife, 95 %"
+    ]
+    width = max(map(len, found))
+    for title, difference in found.items():
+        verdict = "differs" if difference.p_value < 0.05 else "no evidence"
+        lines.append(
+            f"{title:{width}}  {difference.value:+7.2f} "
+            f"[{difference.low:+.2f}, {difference.high:+.2f}]  "
+            f"p = {difference.p_value:.3f}  {verdict}"
+        )
+    lines.append(
+        "one training seed each: what another seed would give is not in the "
+        f"interval; {len(found)} comparisons, not corrected"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""Runs as one web page that needs nothing beside itself."""
+
+import html
+import io
+from pathlib import Path
+
+from speechbrain_privacy.report import plots
+from speechbrain_privacy.report.summary import (
+    HEADER,
+    describe,
+    describe_adversaries,
+    summarise,
+    table_lines,
+)
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto;
+  max-width: 68rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 0.86rem; display: block;
+  overflow-x: auto; }
+th, td { padding: 0.3rem 0.7rem; text-align: left; white-space: nowrap;
+  border-bottom: 1px solid #ddd; }
+th { border-bottom: 2px solid #888; }
+td.number { font-variant-numeric: tabular-nums; }
+tr.guessing td { color: #777; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+figure { margin: 0; flex: 1 1 28rem; } figure svg { width: 100%; height: auto; }
+figcaption, .note { color: #555; font-size: 0.86rem; }
+"""
+
+
+def write_page(runs, path):
+    """Writes the page.
+
+    Arguments
+    ---------
+    runs : list of dict
+        From ``summary.load_run``.
+    path : str or Path
+
+    Returns
+    -------
+    Path
+    """
+    rows = summarise(runs)
+    reports = _chosen_reports(runs)
+    parts = [
+        "<h1>What gives the speaker away</h1>",
+        _table(HEADER, table_lines(rows)),
+        _note(describe(runs)),
+    ]
+    if told := describe_adversaries(runs):
+        parts.append(_note(told))
+    parts += [
+        "<h2>Pictures</h2><div class='pictures'>",
+        _picture(
+            plots.tradeoff(rows),
+            "Usefulness and privacy. Bars: 95 % over speakers, or the "
+            "standard deviation over seeds.",
+        ),
+        _picture(
+            plots.speakers(reports),
+            "Who is exposed: the speakers' own error rates. Grey: the most "
+            "exposed 5 %.",
+        ),
+        _picture(
+            plots.det(reports), "Detection errors on the ROC convex hull."
+        ),
+        _picture(
+            plots.cross_entropy(reports),
+            "What an attacker with any prior still has to find out after the "
+            "attack.",
+        ),
+        "</div>",
+        "<h2>Every attacker</h2>",
+        _note(
+            "Trained afresh on the frozen model. In bold: the one that "
+            "counts, chosen on the speakers named. Training accuracy: of the "
+            "last epoch, closed set."
+        ),
+        _attackers(runs),
+    ]
+    if groups := _groups(runs):
+        parts += ["<h2>Does it work for everybody?</h2>", groups]
+    parts += ["<h2>Where the numbers come from</h2>", _origin(runs)]
+    text = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>Privacy report</title><style>{STYLE}</style></head><body>"
+        + "\n".join(parts)
+        + "</body></html>\n"
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".partial-{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _chosen_reports(runs):
+    """Name -> report of the attacker that counts; features once."""
+    found = {}
+    for run in runs:
+        for tap, attacks in run["audit"]["taps"].items():
+            attack = attacks["speaker"]
+            name = tap if tap == "logmel" else f"{_name(run, runs)}: {tap}"
+            found.setdefault(name, attack["attackers"][attack["chosen"]]["all"])
+    return found
+
+
+def _name(run, runs):
+    several = sum(other["name"] == run["name"] for other in runs) > 1
+    return f"{run['name']}/{run['seed']}" if several else run["name"]
+
+
+def _note(text):
+    lines = "<br>".join(html.escape(line) for line in text.splitlines())
+    return f"<p class='note'>{lines}</p>"
+
+
+def _table(header, lines, bold=()):
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = []
+    for i, line in enumerate(lines):
+        kind = " class='guessing'" if line[0] == "guessing" else ""
+        tag = ("<b>", "</b>") if i in bold else ("", "")
+        body.append(
+            f"<tr{kind}>"
+            + "".join(
+                f"<td class='number'>{tag[0]}{html.escape(cell)}{tag[1]}</td>"
+                for cell in line
+            )
+            + "</tr>"
+        )
+    return f"<table><tr>{cells}</tr>{''.join(body)}</table>"
+
+
+def _picture(figure, caption):
+    text = io.StringIO()
+    figure.savefig(text, format="svg")
+    svg = text.getvalue()
+    return (
+        f"<figure>{svg[svg.index('<svg') :]}"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _attackers(runs):
+    lines, bold = [], set()
+    for run in runs:
+        parts = {
+            **{tap: t["speaker"] for tap, t in run["audit"]["taps"].items()},
+            **run["audit"].get("controls", {}),
+        }
+        for tap, attack in parts.items():
+            for name, found in attack["attackers"].items():
+                if name == attack["chosen"]:
+                    bold.add(len(lines))
+                rate = found["all"]["intervals"]["eer"]
+                accuracy = (found.get("training") or {}).get("accuracy")
+                lines.append(
+                    (
+                        _name(run, runs),
+                        tap,
+                        name,
+                        _percent(rate),
+                        _percent(found.get("enrolment_5"), "eer"),
+                        f"{found['all']['intervals']['min_cllr']['value']:.3f}",
+                        f"{100 * found['dev_eer']:.1f}"
+                        if "dev_eer" in found
+                        else "-",
+                        f"{100 * accuracy[-1]:.0f}" if accuracy else "-",
+                    )
+                )
+    header = (
+        "model",
+        "representation",
+        "attacker",
+        "EER %",
+        "5 enrolled",
+        "Cllr_min",
+        "EER %, development",
+        "training accuracy %",
+    )
+    return _table(header, lines, bold)
+
+
+def _percent(interval, name=None):
+    if not interval:
+        return "-"
+    if name:
+        interval = interval["intervals"][name]
+    low, high = 100 * interval["low"], 100 * interval["high"]
+    return f"{100 * interval['value']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _groups(runs):
+    """Word error rates of the groups that the runs tell apart."""
+    lines = []
+    for run in runs:
+        for key, rate in run.items():
+            if key.startswith("WER ") and isinstance(rate, dict):
+                shown = f"{rate['value']:.1f}"
+                if "low" in rate:
+                    shown += f" [{rate['low']:.1f}, {rate['high']:.1f}]"
+                lines.append((_name(run, runs), key[4:], shown))
+    return _table(("model", "group", "WER %"), lines) if lines else ""
+
+
+def _origin(runs):
+    lines = []
+    for run in runs:
+        audit = run["audit"]
+        lines.append(
+            (
+                _name(run, runs),
+                str(run["seed"]),
+                audit["test"]["fingerprint"],
+                audit.get("provenance", {}).get("git", "")[:12] or "-",
+                ", ".join(
+                    f"{name} {version}"
+                    for name, version in audit.get("provenance", {}).items()
+                    if name in ("speechbrain", "torch", "numpy")
+                ),
+            )
+        )
+    header = ("model", "seed", "test data", "commit of the audit", "versions")
+    return _table(header, lines)
