@@ -227,3 +227,37 @@ class SNorm:
             (scores - mean_m[:, None]) / std_m[:, None]
             + (scores - mean_t) / std_t
         )
+
+
+def procrustes(protected, original):
+    """The rotation that brings protected embeddings back (Procrustes).
+
+    After Champion et al., "On the invertibility of a voice privacy system
+    using embedding alignment", ASRU 2021: R = U V' of the SVD of the cross
+    product.
+
+    Arguments
+    ---------
+    protected, original : array_like
+        Embeddings of the same utterances, ``[utterances, dim]``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``[dim, dim]``, orthogonal; ``unit(protected) @ R`` is nearest to
+        ``unit(original)``.
+
+    Example
+    -------
+    >>> rng = np.random.default_rng(0)
+    >>> x, turn = rng.normal(size=(9, 3)), np.eye(3)[[2, 0, 1]]
+    >>> np.allclose(procrustes(x @ turn, x), turn.T)
+    True
+    """
+    a, b = unit(protected), unit(original)
+    if a.shape != b.shape:
+        raise ValueError(
+            f"alignment needs pairs of embeddings, not {a.shape} and {b.shape}"
+        )
+    left, _, right = np.linalg.svd(a.T @ b)
+    return left @ right

@@ -26,10 +26,7 @@ def tradeoff(rows):
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib.figure import Figure  # slow to import, seldom needed
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _axes()
     models = list(dict.fromkeys(row.model for row in rows if row.wer))
     for row in rows:
         if row.wer is None:
@@ -94,7 +91,8 @@ def speakers(reports):
     axes.axhspan(0, 5, color="0.9", zorder=0)
     axes.set_xlabel("EER of a speaker's own trials, %  (left: more exposed)")
     axes.set_ylabel("speakers at or below, %")
-    axes.legend(fontsize=8)
+    axes.set_xlim(0, 70)
+    axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
@@ -169,15 +167,15 @@ def cross_entropy(reports):
         axes.plot(log_odds, left, color=f"C{i}", label=name)
     axes.set_xlabel("prior log odds of a mated trial")
     axes.set_ylabel("cross-entropy after the attack, bit\n(up: more private)")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8)
+    axes.set_ylim(0, 1.35)
+    axes.legend(fontsize=8, loc="upper center", ncol=2)
     return figure
 
 
 def _axes():
     from matplotlib.figure import Figure  # slow to import, seldom needed
 
-    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.0, 4.4), layout="constrained")
     return figure, figure.add_subplot()
 
 

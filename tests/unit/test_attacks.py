@@ -9,7 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from speechbrain_privacy.attacks.backends import PLDA, Cosine, SNorm, enrol
+from speechbrain_privacy.attacks.backends import (
+    PLDA,
+    Cosine,
+    SNorm,
+    enrol,
+    procrustes,
+)
 from speechbrain_privacy.attacks.classifiers import ClassifierAttacker
 from speechbrain_privacy.attacks.speaker import SpeakerAttacker
 from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
@@ -202,3 +208,15 @@ def test_a_reader_knows_speakers_by_their_words():
     scores = attacker.score(data, [[i] for i in range(len(who))])["cosine"]
     assert eer_of(scores, who) < 0.35
     assert abs(eer_of(scores, rng.permutation(who)) - 0.5) < 0.08
+
+
+def test_procrustes_undoes_a_rotation():
+    x, who = embeddings(30, 4, 0)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(20, 20)))[0]
+    noisy = x @ turn + 0.1 * np.random.default_rng(2).normal(size=x.shape)
+    back = procrustes(noisy[:80], x[:80])
+    np.testing.assert_allclose(back @ back.T, np.eye(20), atol=1e-10)
+    aligned = noisy[80:] @ back
+    assert np.abs(aligned - x[80:]).mean() < 0.15
+    with pytest.raises(ValueError, match="pairs of embeddings"):
+        procrustes(x, x[:5])
