@@ -15,6 +15,8 @@ from speechbrain_privacy.metrics.uncertainty import score_intervals
 from speechbrain_privacy.metrics.verification import eer, equal_error_rate
 
 FUSION = "fusion"
+#: To choose an attacker on fewer speakers is to draw lots.
+DEV_SPEAKERS = 10
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def attack_speakers(
         Name -> function that makes a ``SpeakerAttacker``.
     train, test : Utterances
     dev : Utterances, optional
-        Of other speakers: the attacker that does best here counts. Without
-        it the one that does best on the test, which flatters the attack.
+        Of other speakers: if there are ten or more, the attacker that does
+        best on them counts. Else it is the one that does best on the test,
+        which errs on the attack's side.
     same : sequence of str
         Columns for trials within one class.
     enrolment : sequence of int
@@ -95,10 +98,11 @@ def attack_speakers(
         attack |= _pairings(test_scores[name], test, same, enrolment, seed)
         if dev:
             attack["dev_eer"] = _all_pairs_eer(attack.pop("dev_scores"), dev)
+    on_dev = _enough(dev)
     chosen = min(
         found,
         key=lambda name: found[name]["dev_eer"]
-        if dev
+        if on_dev
         else found[name]["all"]["overall"]["eer"],
     )
     for name, attack in found.items():
@@ -112,7 +116,7 @@ def attack_speakers(
     return {
         "attackers": found,
         "chosen": chosen,
-        "chosen_on": _chosen_on(dev is not None),
+        "chosen_on": _chosen_on(on_dev),
         "null": {name: asdict(level) for name, level in null.items()},
     }
 
@@ -234,7 +238,7 @@ def attack_attribute(
         if dev and len(set(dev.known(attribute)[1])) == 2:
             data, _ = _class_scores(attacker, attribute, dev)
             found[name]["dev_eer"] = eer(data.blocks())
-    on_dev = all("dev_eer" in attack for attack in found.values())
+    on_dev = _enough(dev) and all("dev_eer" in a for a in found.values())
     return {
         "attackers": found,
         "chosen": min(
@@ -258,6 +262,12 @@ def _class_scores(attacker, attribute, some):
         some.labels("spk_id")[scored],
     )
     return data, int((~scored).sum())
+
+
+def _enough(dev):
+    return dev is not None and (
+        len(np.unique(dev.labels("spk_id"))) >= DEV_SPEAKERS
+    )
 
 
 def _chosen_on(on_dev):

@@ -291,7 +291,7 @@ def describe(runs):
         f" speakers and {audit['test']['utterances']} utterances that neither "
         "model nor attacker was trained on;\n"
         f"attackers trained afresh on {audit['train']['speakers']} speakers "
-        f"({audit['scenario']}), the best on "
+        f"({audit['scenario']}), the strongest on "
         f"{audit['taps'][next(iter(audit['taps']))]['speaker']['chosen_on']} "
         f"counts (here: {attackers});\n"
         "speaker EER: single utterances, all pairs; 5 enrolled: models of five "

@@ -228,22 +228,32 @@ def test_an_audit_says_what_it_measured_on_what(toy_corpus, tmp_path):
     assert gender["attackers"]["tdnn"]["positive"] == "F"
 
 
-def test_the_attacker_that_counts_is_chosen_on_other_speakers(toy_corpus):
+def test_the_attacker_that_counts_is_chosen_on_other_speakers(
+    toy_corpus, monkeypatch
+):
     audit, brain, split, manifests = audited(toy_corpus, leak=0.5)
     frames, manifest = split("test")
+    frames = list(frames)
     other = replace(
         manifest,
         rows=tuple(
             {**row, "spk_id": f"x{row['spk_id']}"} for row in manifest.rows
         ),
     )
-    found = audit.run(
-        brain,
-        split("train"),
-        (frames, manifest),
-        dev=(split("test")[0], other),
-        progressbar=False,
-    )
+
+    def run():
+        return audit.run(
+            brain,
+            split("train"),
+            (frames, manifest),
+            dev=(list(split("test")[0]), other),
+            progressbar=False,
+        )
+
+    few = run()["taps"]["raw"]["speaker"]
+    assert few["chosen_on"] == "test speakers"
+    monkeypatch.setattr("speechbrain_privacy.audit.attack.DEV_SPEAKERS", 4)
+    found = run()
     attack = found["taps"]["raw"]["speaker"]
     on_dev = {n: a["dev_eer"] for n, a in attack["attackers"].items()}
     assert attack["chosen"] == min(on_dev, key=on_dev.get)
