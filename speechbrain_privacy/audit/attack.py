@@ -108,7 +108,8 @@ def attack_speakers(
     for name, attack in found.items():
         for pairing in _reports(attack) if name != chosen else ():
             # Only what counts is compared and drawn.
-            pairing.pop("left_out"), pairing.pop("hull")
+            for part in ("left_out", "hull", "by_speaker"):
+                del pairing[part]
     _, places, _, _ = all_pairs(test.labels("spk_id"))
     null = shuffled_speakers(
         test_scores[chosen]["all"][places], test.labels("spk_id"), seed=seed
