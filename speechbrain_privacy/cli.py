@@ -91,7 +91,9 @@ def main(arguments=None):
     )
     score.add_argument(
         "--stream",
-        metavar="LOW,HIGH",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
         help="bounded memory, for any length: where scores are expected",
     )
     score.add_argument("--json", help="where the report goes as JSON")
@@ -130,6 +132,8 @@ def _audit(options):
         before.taps,
         before.attributes,
         clear=before.clear,
+        weak=before.weak,
+        enrolment=before.enrolment,
         cache=options.cache,
     )
     if options.seed is not None:
@@ -162,11 +166,15 @@ def _score(options):
 
     settings = {
         "columns": options.columns and options.columns.split(","),
-        "names": options.names
-        and dict(pair.split("=", 1) for pair in options.names.split(",")),
+        "names": options.names and _pairs(options.names),
     }
     if options.stream:
-        low, high = map(float, options.stream.split(","))
+        for option in ("speakers", "compare", "permutations"):
+            if getattr(options, option):
+                raise ValueError(
+                    f"--{option} needs the whole list: not with --stream"
+                )
+        low, high = options.stream
         found = score_lists.evaluate_stream(
             stream_scores(options.file, **settings), low, high
         )
@@ -194,6 +202,13 @@ def _score(options):
         write_json(options.json, report)
 
 
+def _pairs(text):
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"--names is '{text}', not score=cosine,label=key")
+    return dict(pairs)
+
+
 def _report(options):
     from speechbrain_privacy.report import plots
     from speechbrain_privacy.report.compare import (
@@ -212,19 +227,22 @@ def _report(options):
     runs = [load_run(folder) for folder in options.runs]
     rows = summarise(runs)
     print(format_table(rows, options.format))
-    print(f"\n{describe(runs)}")
+    # A table for a program stands alone.
+    told = sys.stdout if options.format in ("text", "markdown") else sys.stderr
+    print(f"\n{describe(runs)}", file=told)
     if adversaries := describe_adversaries(runs):
-        print(f"\n{adversaries}")
+        print(f"\n{adversaries}", file=told)
     if options.compare:
         if len(runs) != 2:
             raise ValueError(f"--compare needs two runs, not {len(runs)}")
         found = compare_runs(*runs)
-        print(f"\n{format_differences(found, options.runs)}")
+        print(f"\n{format_differences(found, options.runs)}", file=told)
     if options.plot:
         picture = plots.save(plots.tradeoff(rows), options.plot)
-        print(f"\npicture: {picture.resolve()}")
+        print(f"\npicture: {picture.resolve()}", file=told)
     if options.html:
-        print(f"\npage: {write_page(runs, options.html).resolve()}")
+        page = write_page(runs, options.html)
+        print(f"\npage: {page.resolve()}", file=told)
 
 
 def _demo(options):

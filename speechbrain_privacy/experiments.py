@@ -3,6 +3,7 @@
 A recipe's ``train.py`` says what goes in; values come from its YAML.
 """
 
+import re
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,9 @@ from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,
 )
-from speechbrain_privacy.metrics.uncertainty import ratio_interval
+from speechbrain_privacy.metrics.fairness import group_rates
+from speechbrain_privacy.metrics.poisson import poisson_mixed_model
+from speechbrain_privacy.metrics.uncertainty import ratio_interval, scaled
 
 logger = get_logger(__name__)
 
@@ -105,7 +108,7 @@ def fit(brain, data, batch_seconds, num_workers=0, num_buckets=10, seed=0):
     brain.unwrap_modules()
 
 
-def evaluate(brain, data, output_folder, name, seed):
+def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     """Tests the last checkpoint and writes ``results.json``.
 
     Arguments
@@ -117,6 +120,8 @@ def evaluate(brain, data, output_folder, name, seed):
         Of the model, in tables.
     seed : int
         Of the training, to be stored.
+    groups : sequence of str
+        Manifest columns whose groups are compared.
 
     Returns
     -------
@@ -139,10 +144,11 @@ def evaluate(brain, data, output_folder, name, seed):
         "CER": _rate(character_errors, transcripts, rows),
         "provenance": provenance(),
     }
-    for gender in sorted({rows[key].get("gender", "") for key in rows} - {""}):
-        some = [t for t in transcripts if rows[t[0]]["gender"] == gender]
-        if some:  # a debugging run sees a few batches only
-            results[f"WER {gender}"] = _rate(word_errors, some, rows)
+    results["fairness"] = {
+        column: _fairness(transcripts, rows, column)
+        for column in groups
+        if any(rows[key].get(column) for key, _, _ in transcripts)
+    }
     results["by_speaker"] = _by_speaker(transcripts, rows)
     if "seen" in data.datasets:
         results["adversaries"] = {
@@ -166,6 +172,29 @@ def _majority(manifest, attribute):
     return max(Counter(values).values()) / len(values) if values else None
 
 
+def _fairness(transcripts, rows, column):
+    """Word error rates by group; why not, where they cannot be compared."""
+    counts = [word_errors(ref, hyp) for _, ref, hyp in transcripts]
+    lists = (
+        [100.0 * c.errors for c in counts],
+        [c.reference for c in counts],
+        [rows[key].get("spk_id", "") for key, _, _ in transcripts],
+        [rows[key].get(column, "") for key, _, _ in transcripts],
+    )
+    found = {}
+    for name, function, scale in (
+        ("rates", group_rates, 1.0),
+        ("mixed_model", poisson_mixed_model, 100.0),
+    ):
+        try:
+            found[name] = asdict(
+                function([e / scale for e in lists[0]], *lists[1:])
+            )
+        except ValueError as fault:
+            found[name] = {"not_compared": str(fault)}
+    return found
+
+
 def _by_speaker(transcripts, rows):
     """Word errors and reference words of each known speaker."""
     found = {}
@@ -185,11 +214,11 @@ def _rate(count, transcripts, rows):
         total = sum(counts[1:], counts[0])
         return {"value": total.rate, "n_speakers": len(set(speakers) - {""})}
     interval = ratio_interval(
-        [100.0 * c.errors for c in counts],
+        [c.errors for c in counts],
         [c.reference for c in counts],
         speakers,
     )
-    return asdict(interval)
+    return asdict(scaled(interval, 100.0))
 
 
 def audit(brain, data, auditor, output_folder):
@@ -243,14 +272,27 @@ def reopen(folder, run_opts=None):
     path = Path(folder) / "hyperparams.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no hyperparams.yaml: no run")
-    with open(path, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file)
+    values = path.read_text(encoding="utf-8")
+    # Relative paths were the recipe's, and the folder may have moved.
+    started = re.search(r"^output_folder: (.+)$", values, re.M).group(1)
+    here = str(Path(folder).resolve())
+    values = re.sub(
+        rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
+    )
+    hparams = load_hyperpyyaml(values)
+    manifests = {
+        split: hparams[f"{split}_manifest"]
+        for split in SPLITS
+        if Path(hparams[f"{split}_manifest"] or "-").is_file()
+    }
+    for split in SPLITS[:3]:
+        if split not in manifests:
+            raise FileNotFoundError(
+                f"{path}: the {split} manifest "
+                f"'{hparams[f'{split}_manifest']}' is not there"
+            )
     data = load_asr_data(
-        {
-            split: hparams[f"{split}_manifest"]
-            for split in SPLITS
-            if Path(hparams[f"{split}_manifest"] or "-").is_file()
-        },
+        manifests,
         hparams["tokenizer"],
         hparams["attributes"],
         save_folder=hparams["save_folder"],

@@ -73,7 +73,7 @@ class Cosine:
         Arguments
         ---------
         models : numpy.ndarray
-            Mean embeddings, ``[models, dim]``.
+            Means of unit embeddings, from ``enrol``, ``[models, dim]``.
         tests : numpy.ndarray
             ``[tests, dim]``.
         counts : numpy.ndarray, optional
@@ -92,8 +92,8 @@ class PLDA:
 
     After Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006,
     and Brummer and de Villiers, "The speaker partitioning problem", Odyssey
-    2010: an embedding is a speaker's point, of covariance B, plus noise of
-    covariance W. Both are estimated by moments, and W is shrunk, since an
+    2010: an embedding, scaled to length one, is a speaker's point, of
+    covariance B, plus noise of covariance W. Both are estimated by moments, and W is shrunk, since an
     attacker may have few speakers.
 
     Arguments
@@ -102,9 +102,6 @@ class PLDA:
         Discriminant directions that are kept, at most.
     shrinkage : float
         Share of the mean variance in W.
-    length_norm : bool
-        Scale the embeddings to length one first.
-
     Example
     -------
     >>> rng = np.random.default_rng(0)
@@ -115,17 +112,13 @@ class PLDA:
     True
     """
 
-    def __init__(self, dim=100, shrinkage=0.5, length_norm=True):
+    def __init__(self, dim=100, shrinkage=0.5):
         self.dim = dim
         self.shrinkage = shrinkage
-        self.length_norm = length_norm
-
-    def _prepare(self, x):
-        return unit(x) if self.length_norm else np.asarray(x, float)
 
     def fit(self, embeddings, speakers):
         """Learns the covariances; as ``Cosine.fit``."""
-        x = self._prepare(embeddings)
+        x = unit(embeddings)
         _, place, counts = np.unique(
             np.asarray(speakers), return_inverse=True, return_counts=True
         )
@@ -140,30 +133,29 @@ class PLDA:
         np.add.at(centres, place, x)
         centres /= counts[:, None]
         rest = x - centres[place]
-        within = rest.T @ rest / (len(x) - n_speakers)
-        size = len(within)
-        level = np.trace(within) / size
-        within = (
-            1 - self.shrinkage
-        ) * within + self.shrinkage * level * np.eye(size)
+        noise = rest.T @ rest / (len(x) - n_speakers)
+        size = len(noise)
+        # Where all embeddings are one, any variance will do.
+        level = np.trace(noise) / size or 1.0
+        within = (1 - self.shrinkage) * noise
+        within += self.shrinkage * level * np.eye(size)
         # Means of few utterances scatter more than the speakers do.
         between = centres.T @ centres / (n_speakers - 1)
-        between -= within * np.mean(1 / counts)
+        between -= noise * np.mean(1 / counts)
         values, vectors = np.linalg.eigh(within)
-        white = vectors / np.sqrt(values)
+        white = vectors / np.sqrt(np.maximum(values, 1e-9 * level))
         spread, turn = np.linalg.eigh(white.T @ between @ white)
         kept = np.argsort(spread)[::-1][: min(self.dim, n_speakers - 1)]
-        kept = kept[spread[kept] > 1e-6]
-        if len(kept) == 0:
-            kept = np.array([int(np.argmax(spread))])
+        kept = kept[spread[kept] > 1e-6] if spread[kept[0]] > 1e-6 else kept[:1]
         self.between = np.maximum(spread[kept], 1e-6)
         self.project = white @ turn[:, kept]
         return self
 
     def score(self, models, tests, counts=None):
         """Log-likelihood ratios; as ``Cosine.score``."""
-        x = (self._prepare(models) - self.mean) @ self.project
-        y = (self._prepare(tests) - self.mean) @ self.project
+        # A mean of unit vectors is shorter than one, and less noisy for it.
+        x = (np.asarray(models, float) - self.mean) @ self.project
+        y = (unit(tests) - self.mean) @ self.project
         n = np.ones(len(x)) if counts is None else np.asarray(counts, float)
         # Given the model, a test has this mean and variance, per direction.
         gain = n[:, None] * self.between

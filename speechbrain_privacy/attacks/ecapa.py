@@ -22,6 +22,11 @@ class ECAPA(torch.nn.Module):
     torch.Size([2, 4])
     """
 
+    #: Padding changes what its convolutions see: embed one at a time.
+    one_at_a_time = True
+    #: Fewer frames are repeated until there are as many.
+    shortest = 16
+
     def __init__(self, input_size, channels=128, embedding_size=96):
         super().__init__()
         self.network = ECAPA_TDNN(
@@ -49,5 +54,8 @@ class ECAPA(torch.nn.Module):
         torch.Tensor
             ``[batch, embedding_size]``.
         """
+        if x.shape[1] < self.shortest:
+            times = -(-self.shortest // x.shape[1])
+            x, mask = x.repeat(1, times, 1), mask.repeat(1, times)
         lengths = mask.sum(1).to(x.dtype) / mask.shape[1]
         return self.norm(self.network(x, lengths).squeeze(1))

@@ -56,8 +56,8 @@ def lira_scores(target, shadows, members, shared_spread=None):
     Returns
     -------
     numpy.ndarray
-        Log-likelihood ratios ``[utterances]`` (offline: the log odds of a
-        loss so low without the utterance).
+        Log-likelihood ratios ``[utterances]`` (offline: minus the log
+        probability of a loss so low without the utterance).
 
     Example
     -------
@@ -90,7 +90,7 @@ def lira_scores(target, shadows, members, shared_spread=None):
     shared = few < 16 if shared_spread is None else shared_spread
     without = _normal(target, shadows, outside, shared)
     if members.sum(0).min() < FEWEST:
-        if members.any(0).all():
+        if members.any():
             raise ValueError(
                 f"every utterance must be in {FEWEST} shadow models or more, "
                 "or none in any"

@@ -239,6 +239,8 @@ class NetworkAttacker:
         numpy.ndarray
             ``[utterances, embedding]``, length one each.
         """
+        if getattr(self.network, "one_at_a_time", False):
+            batch_size = 1
         order = np.argsort(data.counts, kind="stable")
         result = np.empty((len(data), self.output.in_features), np.float32)
         for some in np.array_split(order, -(-len(order) // batch_size)):

@@ -68,17 +68,17 @@ class StatisticsEmbedder:
         )
         order = np.argsort(values)[::-1][: self.n_channels]
         # A constant channel (a token that never occurs) has nothing to say.
-        order = order[values[order] > 1e-9 * max(values[order[0]], 1e-30)]
+        largest = max(float(values[order[0]]), 1e-30)
+        order = order[values[order] > 1e-9 * largest]
+        if len(order) == 0:  # nothing ever changes: nothing is told
+            order = np.array([0])
+            values = np.ones_like(values)
         self.whiten = vectors[:, order] / np.sqrt(values[order])
         moments = self._moments(data)
         self.centre, self.scale = moments.mean(0), moments.std(0)
         self.scale[self.scale < 1e-9] = 1.0
         moments = (moments - self.centre) / self.scale
-        # Of few utterances by many moments, the smaller product has the axes.
-        values, vectors = np.linalg.eigh(moments @ moments.T)
-        order = np.argsort(values)[::-1][: self.dim]
-        order = order[values[order] > 1e-9 * values[order[0]]]
-        self.axes = moments.T @ (vectors[:, order] / np.sqrt(values[order]))
+        self.axes = _principal_axes(moments, self.dim)
         return LearningCurve()
 
     def embed(self, data):
@@ -114,3 +114,19 @@ class StatisticsEmbedder:
                 )
             )
         return np.stack(rows)
+
+
+def _principal_axes(x, dim):
+    """Axes ``[columns, dim]`` of centred rows, from the smaller product."""
+    if len(x) < x.shape[1]:
+        values, vectors = np.linalg.eigh(x @ x.T)
+    else:
+        values, vectors = np.linalg.eigh(x.T @ x)
+    order = np.argsort(values)[::-1][:dim]
+    order = order[values[order] > 1e-9 * max(float(values[order[0]]), 1e-30)]
+    if len(order) == 0:  # all rows are one
+        return np.zeros((x.shape[1], 1))
+    vectors = vectors[:, order]
+    if len(x) < x.shape[1]:
+        return x.T @ (vectors / np.sqrt(values[order]))
+    return vectors

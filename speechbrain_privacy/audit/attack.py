@@ -10,6 +10,7 @@ from speechbrain_privacy.audit.trials import (
     shuffled_speakers,
 )
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
+from speechbrain_privacy.metrics.fairness import privacy_by_group
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.uncertainty import score_intervals
 from speechbrain_privacy.metrics.verification import eer, equal_error_rate
@@ -69,8 +70,9 @@ def attack_speakers(
     -------
     dict
         ``attackers``: name -> pairings, learning curve, EER on the
-        development speakers; ``chosen``, ``chosen_on``; ``null``: the levels
-        of shuffled speakers.
+        development speakers; ``chosen``, ``chosen_on``; of the chosen one
+        ``null``: the levels of shuffled speakers, and ``groups``: privacy by
+        group of each column in ``same``.
     """
     found, test_scores = {}, {}
     for name, make in attackers.items():
@@ -110,16 +112,28 @@ def attack_speakers(
             # Only what counts is compared and drawn.
             for part in ("left_out", "hull", "by_speaker"):
                 del pairing[part]
-    _, places, _, _ = all_pairs(test.labels("spk_id"))
-    null = shuffled_speakers(
-        test_scores[chosen]["all"][places], test.labels("spk_id"), seed=seed
-    )
+    _, places, left, right = all_pairs(test.labels("spk_id"))
+    scores = test_scores[chosen]["all"][places]
+    null = shuffled_speakers(scores, test.labels("spk_id"), seed=seed)
     return {
         "attackers": found,
         "chosen": chosen,
         "chosen_on": _chosen_on(on_dev),
         "null": {name: asdict(level) for name, level in null.items()},
+        "groups": {
+            column: _by_group(scores, left, right, test, column)
+            for column in same
+        },
     }
+
+
+def _by_group(scores, left, right, test, column):
+    """Privacy of each group; why not, where groups cannot be compared."""
+    group_of = dict(zip(test.labels("spk_id"), test.labels(column)))
+    try:
+        return asdict(privacy_by_group(scores, left, right, group_of))
+    except ValueError as fault:
+        return {"not_compared": str(fault)}
 
 
 def _score(attacker, some, enrolment, seed):

@@ -113,7 +113,7 @@ class Audit:
         """
         self.check(train[1], test[1])
         splits = {"train": train, "test": test}
-        if dev is not None and len(dev[1].known("spk_id")) > 1:
+        if dev is not None and _may_choose(dev[1], train[1], test[1]):
             splits["dev"] = dev
         given = {
             name: self._utterances(brain, name, *split, progressbar)
@@ -123,7 +123,12 @@ class Audit:
             "schema": SCHEMA,
             "scenario": "semi-informed, open set",
             "seed": self.seed,
-            "speeds": self.speeds,
+            "suite": {
+                "speaker": sorted(self.speaker_attackers),
+                "attribute": sorted(self.attribute_attackers),
+                "speeds": self.speeds,
+            },
+            "clear": self.clear,
             **{
                 name: self._describe(manifest)
                 for name, (_, manifest) in splits.items()
@@ -143,6 +148,7 @@ class Audit:
         """Tap -> utterances; those at other speeds are other speakers."""
         rows = {row["ID"]: row for row in manifest.rows}
         speeds = self.speeds if name == "train" else [1.0]
+        identity = self.cache and _identity(brain, manifest, self.taps)
         found = {
             speed: extract(
                 brain,
@@ -150,8 +156,9 @@ class Audit:
                 dataset,
                 progressbar=progressbar,
                 speed=speed,
-                folder=self.cache and Path(self.cache) / f"{name}-{speed:g}",
-                identity=self.cache and _identity(brain, manifest, self.taps),
+                folder=identity
+                and Path(self.cache) / identity[:16] / f"{name}-{speed:g}",
+                identity=identity,
             )
             for speed in speeds
         }
@@ -244,8 +251,17 @@ class Audit:
         ------
         ManifestError
             If the two share a speaker, a test utterance has none, training
-            has fewer than two, or an attribute has not two classes.
+            has fewer than two, an attribute has not two classes or differs
+            within a speaker, or there are no words for an attacker who
+            reads.
         """
+        if self.text_attackers:
+            for manifest in (train, test):
+                if "wrd" not in manifest.columns or not manifest.known("wrd"):
+                    raise ManifestError(
+                        f"{manifest.path}: column 'wrd' is empty: an attacker "
+                        "who reads needs words; take text_attackers out"
+                    )
         common = train.known("spk_id") & test.known("spk_id")
         if common:
             raise ManifestError(
@@ -279,6 +295,9 @@ class Audit:
                     "that both have; take it out of the audit's attributes"
                 )
 
+            for manifest in (train, test):
+                _one_value_each(manifest, attribute)
+
     @staticmethod
     def _describe(manifest):
         return {
@@ -291,15 +310,47 @@ class Audit:
 
 
 def _at_speed(row, speed):
-    """A row whose speaker and ID tell the speed, unless it is 1."""
+    """A row whose speaker tells the speed, unless it is 1."""
     if speed == 1.0 or not row.get("spk_id"):
         return row
     return {**row, "spk_id": f"{row['spk_id']}@{speed:g}"}
 
 
+def _one_value_each(manifest, attribute):
+    """A speaker with two values of an attribute is a fault in a manifest."""
+    found = {}
+    for row in manifest.rows:
+        value = row[attribute]
+        if value and found.setdefault(row["spk_id"], value) != value:
+            raise ManifestError(
+                f"{manifest.path}: speaker '{row['spk_id']}' has both "
+                f"'{found[row['spk_id']]}' and '{value}' in '{attribute}'"
+            )
+
+
+def _may_choose(dev, train, test):
+    """Whether attackers can be chosen on these speakers, and why not."""
+    speakers = dev.values("spk_id")
+    distinct = set(speakers)
+    if distinct & (train.known("spk_id") | test.known("spk_id")):
+        logger.warning(
+            f"{dev.path} shares speakers with training or test: attackers "
+            "are not chosen on it"
+        )
+        return False
+    # Some mated and some non-mated trials, and everybody named.
+    return "" not in distinct and 1 < len(distinct) < len(speakers)
+
+
 def _identity(brain, manifest, taps):
     """Names the model, the data and the taps of cached representations."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(brain.modules).encode())
+    for row in manifest.rows:
+        # The fingerprint leaves out where the audio lies, and what it is.
+        path = Path(row["wav"])
+        state = path.stat() if path.is_file() else None
+        stamp = (state.st_size, state.st_mtime_ns) if state else ()
+        digest.update(f"{row['ID']} {path} {stamp}".encode())
     for name, value in sorted(brain.modules.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

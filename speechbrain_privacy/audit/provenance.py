@@ -5,7 +5,14 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("speechbrain", "torch", "torchaudio", "numpy")
+PACKAGES = (
+    "speechbrain",
+    "torch",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 
 
 def git_state():

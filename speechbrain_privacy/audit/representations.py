@@ -11,6 +11,7 @@ import torchaudio
 from speechbrain.dataio.batch import PaddedData
 from tqdm import tqdm
 
+from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.nnet.pooling import frame_counts
 
 
@@ -46,11 +47,15 @@ class Representations:
 
     def subset(self, places):
         """The utterances at ``places``, as a new object."""
-        return Representations.of(
-            {
-                self.ids[i]: self.frames[self.offsets[i] : self.offsets[i + 1]]
-                for i in places
-            }
+        if len(places) == 0:
+            raise ValueError("no utterances to represent")
+        parts = [
+            self.frames[self.offsets[i] : self.offsets[i + 1]] for i in places
+        ]
+        return Representations(
+            tuple(self.ids[i] for i in places),
+            np.concatenate(parts),
+            np.concatenate([[0], np.cumsum([len(part) for part in parts])]),
         )
 
     @classmethod
@@ -76,11 +81,13 @@ class Representations:
 class _Recorder:
     """Takes the frames of utterances as they come, to memory or to disk."""
 
-    def __init__(self, path=None):
+    def __init__(self, name, path=None):
+        self.name = name
         self.path = path
         self.ids, self.counts, self.arrays = [], [], []
         self.dim = None
-        self.file = None if path is None else open(_frames(path), "wb")
+        # Under another name until all is there: what is mapped stays whole.
+        self.file = None if path is None else open(_partial(path), "wb")
 
     def add(self, key, frames):
         self.ids.append(key)
@@ -98,7 +105,9 @@ class _Recorder:
     def finish(self, identity):
         """The representations; on disk, their index makes them valid."""
         if not self.ids:
-            raise ValueError("no utterances to represent")
+            raise ValueError(
+                f"tap '{self.name}' recorded nothing: its module did not run"
+            )
         if self.file is None:
             return Representations.of(dict(zip(self.ids, self.arrays)))
         index = {
@@ -107,14 +116,19 @@ class _Recorder:
             "counts": self.counts,
             "dim": self.dim,
         }
-        temporary = self.path.with_suffix(".partial")
-        temporary.write_text(json.dumps(index))
-        temporary.replace(self.path)
+        self.path.unlink(missing_ok=True)
+        _partial(self.path).replace(_frames(self.path))
+        with replaced_file(self.path) as file:
+            json.dump(index, file)
         return _load(self.path, identity)
 
 
 def _frames(path):
     return path.with_suffix(".f32")
+
+
+def _partial(path):
+    return path.with_suffix(".partial")
 
 
 def _load(path, identity):
@@ -220,22 +234,16 @@ def extract(
 
         return hook
 
-    handles = []
-    for name, tap in taps.items():
-        try:
-            module = brain.modules.get_submodule(tap.module)
-        except AttributeError:
-            known = [n for n, _ in brain.modules.named_children()]
-            raise ValueError(
-                f"tap '{name}': the model has no module '{tap.module}'; "
-                f"its parts are {', '.join(known)}"
-            ) from None
-        handles.append(module.register_forward_hook(record(name, tap)))
+    modules = {name: _module(brain, name, tap) for name, tap in taps.items()}
+    handles = [
+        modules[name].register_forward_hook(record(name, tap))
+        for name, tap in taps.items()
+    ]
     brain.modules.eval()
     loader = brain.make_dataloader(
         dataset, sb.Stage.TEST, ckpt_prefix=None, batch_size=batch_size
     )
-    recorders = {name: _Recorder(path) for name, path in paths.items()}
+    recorders = {n: _Recorder(n, path) for n, path in paths.items()}
     try:
         with torch.no_grad(), brain.evaluation_ctx:
             for batch in tqdm(
@@ -246,6 +254,7 @@ def extract(
             ):
                 if speed != 1.0:
                     batch.sig = _faster(batch.sig, speed)
+                latest.clear()
                 out = brain.compute_forward(batch, sb.Stage.TEST)
                 # At the encoder's rate its own lengths count, else the input's.
                 hidden_frames = out.log_probs.shape[1]
@@ -265,6 +274,17 @@ def extract(
         for recorder in recorders.values():
             recorder.close()
     return {name: some.finish(identity) for name, some in recorders.items()}
+
+
+def _module(brain, name, tap):
+    try:
+        return brain.modules.get_submodule(tap.module)
+    except AttributeError:
+        known = [n for n, _ in brain.modules.named_children()]
+        raise ValueError(
+            f"tap '{name}': the model has no module '{tap.module}'; "
+            f"its parts are {', '.join(known)}"
+        ) from None
 
 
 def _faster(sig, speed):

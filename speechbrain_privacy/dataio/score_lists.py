@@ -1,6 +1,8 @@
 """Lists of scored trials from files: CSV, TSV, NumPy, parquet."""
 
 import csv
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ NONMATED = {
     "0", "0.0", "-1", "false", "nontarget", "non-target", "imp", "impostor",
     "imposter", "nonmated", "non-mated", "different", "no",
 }  # fmt: skip
+TEXTS = (".csv", ".tsv", ".txt")
 CHUNK = 1_000_000
 
 
@@ -69,9 +72,7 @@ def read_scores(path, columns=None, names=None, speaker_of=None):
     ScoreListError
         With the file, the row and the column.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ScoreListError(f"{path}: no such file")
+    path = _checked(path, names, (*TEXTS, ".npz", ".parquet"))
     if path.suffix == ".npz":
         table = _arrays(path)
     elif path.suffix == ".parquet":
@@ -118,9 +119,7 @@ def stream_scores(path, columns=None, names=None):
     ------
     ScoreList
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ScoreListError(f"{path}: no such file")
+    path = _checked(path, names, TEXTS)
     first = 0
     for table in _tables(path, columns, names, CHUNK):
         named = _named(path, table, names)
@@ -128,12 +127,29 @@ def stream_scores(path, columns=None, names=None):
         first += len(table)
 
 
+def _checked(path, names, suffixes):
+    path = Path(path)
+    if not path.is_file():
+        raise ScoreListError(f"{path}: no such file")
+    if path.suffix not in suffixes:
+        raise ScoreListError(
+            f"{path}: a list of scores ends in {', '.join(suffixes)}"
+        )
+    unknown = set(names or ()) - set(NAMES)
+    if unknown:
+        raise ScoreListError(
+            f"'{min(unknown)}' is no column of a list of scores; there are "
+            f"{', '.join(NAMES)}"
+        )
+    return path
+
+
 def _tables(path, columns, names, chunk):
     """Data frames of a text file, whole or in pieces."""
     import pandas  # slow to import
 
     separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix, r"\s+")
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         line = file.readline()
     if not line.strip():
         raise ScoreListError(f"{path}: the file is empty")
@@ -155,28 +171,37 @@ def _tables(path, columns, names, chunk):
         raise ScoreListError(
             f"{path}: {len(columns)} columns are given, row 1 has {len(head)}"
         )
+    texts = [n for n in columns or head if not _is_score(n, names)]
+    scores = [n for n in columns or head if _is_score(n, names)]
     try:
-        read = pandas.read_csv(
-            path,
-            sep=separator,
-            header=None if columns else 0,
-            names=columns or head,
-            dtype=dict.fromkeys(
-                [n for n in columns or head if not _is_score(n, names)],
-                "category",
-            ),
-            keep_default_na=False,
-            na_values={n: ["", "nan", "NaN"] for n in columns or head
-                       if _is_score(n, names)},
-            chunksize=chunk,
-            skipinitialspace=True,
-        )  # fmt: skip
-        if chunk is None:
-            yield read
-        else:
-            yield from read
+        with warnings.catch_warnings():
+            # A row with a cell too many: its columns would move.
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            read = pandas.read_csv(
+                path,
+                sep=separator,
+                header=None if columns else 0,
+                names=columns or head,
+                index_col=False,
+                dtype=dict.fromkeys(texts, "category"),
+                keep_default_na=False,
+                na_values=dict.fromkeys(scores, ["", "nan", "NaN"]),
+                chunksize=chunk,
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+            )
+            for table in [read] if chunk is None else read:
+                if len(table) == 0:
+                    raise ScoreListError(f"{path}: no trials, only a header")
+                yield table
     except (ValueError, pandas.errors.ParserError) as fault:
+        if isinstance(fault, ScoreListError):
+            raise
         raise ScoreListError(f"{path}: {fault}") from None
+    except pandas.errors.ParserWarning:
+        raise ScoreListError(
+            f"{path}: a row has more cells than row 1"
+        ) from None
 
 
 def _is_score(name, names):
@@ -187,8 +212,11 @@ def _is_score(name, names):
 def _arrays(path):
     import pandas  # slow to import
 
-    with np.load(path, allow_pickle=False) as content:
-        arrays = {name: content[name] for name in content.files}
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as fault:
+        raise ScoreListError(f"{path}: no NumPy archive: {fault}") from None
     if {"mated", "nonmated"} <= set(arrays):
         both = arrays["mated"].ravel(), arrays["nonmated"].ravel()
         return pandas.DataFrame(
@@ -196,6 +224,10 @@ def _arrays(path):
                 "score": np.concatenate(both),
                 "label": np.repeat([1, 0], [len(part) for part in both]),
             }
+        )
+    if len({a.size for a in arrays.values()}) > 1:
+        raise ScoreListError(
+            f"{path}: the arrays {', '.join(arrays)} differ in length"
         )
     return pandas.DataFrame({n: a.ravel() for n, a in arrays.items()})
 
@@ -226,6 +258,11 @@ def _named(path, table, names):
             for name in table.columns
             if (name == wanted if wanted else str(name).lower() in aliases)
         ]
+        if len(matches) > 1:
+            raise ScoreListError(
+                f"{path}: {' and '.join(matches)} may both be the column "
+                f"'{ours}': say which"
+            )
         if matches:
             found[ours] = table[matches[0]]
     if "score" not in found:
@@ -261,7 +298,7 @@ def _trials(path, found, speaker_of, first=0, duplicates=True):
     if any(side is None for side in sides):
         left = right = None
     else:
-        left, right = (np.asarray(side.astype(str)) for side in sides)
+        left, right = (_named_speakers(path, side, first) for side in sides)
     mated = _mated(path, found.get("label"), left, right, first)
     skipped = {}
     kept = np.ones(len(scores), dtype=bool)
@@ -288,6 +325,16 @@ def _speakers(path, names, speaker_of, first):
             f"trial {first + lost[0] + 1} ('{names.iloc[lost[0]]}')"
         )
     return speakers
+
+
+def _named_speakers(path, side, first):
+    missing = side.isna().to_numpy() | (side.astype(str) == "").to_numpy()
+    if missing.any():
+        raise ScoreListError(
+            f"{path}: {missing.sum()} trials have an empty speaker, the first "
+            f"is trial {first + np.flatnonzero(missing)[0] + 1}"
+        )
+    return np.asarray(side.astype(str))
 
 
 def _mated(path, labels, left, right, first):

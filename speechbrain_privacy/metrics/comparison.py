@@ -101,10 +101,9 @@ def paired_ratio_difference(a, b, denominator, speakers, level=0.95):
     (True, True)
     """
     errors = np.asarray(b, float) - np.asarray(a, float)
-    top, bottom, n = sums_by_speaker(errors, denominator, speakers)
-    counts = 1 - np.eye(n, dtype=np.int64)
+    top, bottom, _ = sums_by_speaker(errors, denominator, speakers)
     with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = (counts @ top) / (counts @ bottom)
+        replicates = (top.sum() - top) / (bottom.sum() - bottom)
     return jackknife_difference(
         top.sum() / bottom.sum(), replicates, None, level
     )
@@ -137,7 +136,8 @@ def jackknife_difference(value, replicates, strata=None, level=0.95):
     if error > 0:
         p_value = 2 * student.sf(abs(value) / error, freedom)
     else:
-        p_value = 1.0 if value == 0 else 0.0
+        # Every speaker agrees: no surer than a sign test of them all.
+        p_value = 1.0 if value == 0 else 2.0 ** (1 - n)
     return Difference(
         float(value),
         float(value - half),

@@ -154,7 +154,7 @@ def crossed(groups):
     first = groups[0]
     several = not isinstance(first, str | bytes) and np.ndim(first) == 1
     columns = [
-        np.array([str(value) for value in column], dtype=object)
+        np.array([_text(value) for value in column], dtype=object)
         for column in (groups if several else [groups])
     ]
     unknown = np.any([column == "" for column in columns], axis=0)
@@ -162,6 +162,12 @@ def crossed(groups):
     for column in columns[1:]:
         names = names + ", " + column
     return names, unknown
+
+
+def _text(value):
+    """The value as text; what is missing is empty."""
+    missing = value is None or value != value
+    return "" if missing else str(value)
 
 
 def check_counts(errors, words, speakers, groups):
@@ -317,15 +323,30 @@ def privacy_by_group(
     groups = sorted(set(of_left[of_left != ""].tolist()))
     if len(groups) < 2:
         raise ValueError(f"a comparison needs two groups, there is {groups}")
-    data = {
-        group: SpeakerScores.of_pairs(scores[of], left[of], right[of])
-        for group in groups
-        for of in [(of_left == group) & (of_right == group)]
-    }
+    data = {}
+    for group in groups:
+        of = (of_left == group) & (of_right == group)
+        mated = left[of] == right[of]
+        if mated.all() or not mated.any():
+            raise ValueError(f"group '{group}' has trials of one kind only")
+        data[group] = SpeakerScores.of_pairs(scores[of], left[of], right[of])
     found = {
         group: score_intervals(some, metrics, level=level)
         for group, some in data.items()
     }
+    few = [
+        group
+        for group in groups
+        if any(
+            i.warning.startswith(f"{i.n_speakers} speakers are too few")
+            for i in found[group].values()
+        )
+    ]
+    if few:
+        raise ValueError(
+            f"group '{few[0]}' has {len(data[few[0]].speakers)} speakers: too "
+            "few for trials of both kinds without any one of them"
+        )
     gaps, pairs = {}, {}
     for name in metrics:
         order = sorted(groups, key=lambda group: found[group][name].value)

@@ -85,6 +85,11 @@ def poisson_mixed_model(
             f"{len(who)} speakers in {len(levels)} groups are too few to "
             "tell a group's effect from its speakers'"
         )
+    for level in levels:
+        if y[group == level].sum() == 0:
+            raise ValueError(
+                f"group '{level}' makes no errors: its effect is unbounded"
+            )
     reference = (
         str(levels[np.argmax(counts)]) if reference is None else reference
     )

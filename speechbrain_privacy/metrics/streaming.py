@@ -59,7 +59,7 @@ class ScoreHistogram:
     low, high : float
         Where scores are expected (-1 and 1 for cosines). Scores outside are
         counted in the first and the last bin: the bounds stay true, and
-        widen.
+        widen; D_sys is left out then.
     n_bins : int
         Memory is 16 bytes for each.
 
@@ -85,6 +85,7 @@ class ScoreHistogram:
         self.low, self.high, self.n_bins = float(low), float(high), int(n_bins)
         self._counts = np.zeros((2, self.n_bins), dtype=np.int64)
         self._cllr = [0.0, 0.0]
+        self._outside = False
 
     def add(self, mated=(), nonmated=()):
         """Counts some more scores.
@@ -107,6 +108,9 @@ class ScoreHistogram:
                 )
         for kind, (scores, sign) in enumerate(zip(both, (-1.0, 1.0))):
             self._cllr[kind] += cllr_sum(scores, sign)
+            self._outside |= bool(
+                ((scores < self.low) | (scores > self.high)).any()
+            )
             for start in range(0, len(scores), 1 << 20):
                 self._count(kind, scores[start : start + (1 << 20)])
 
@@ -147,7 +151,8 @@ class ScoreHistogram:
         values["cllr"] = (
             (self._cllr[0] / n_mated + self._cllr[1] / n_nonmated) / 2
         )  # fmt: skip
-        if n_mated >= TRIALS_PER_BIN:
+        # D_sys has bins over the whole range, which is unknown outside.
+        if n_mated >= TRIALS_PER_BIN and not self._outside:
             values["linkability"], bounds["linkability"] = self._linkability()
         return StreamingReport(values, bounds, n_mated, n_nonmated)
 

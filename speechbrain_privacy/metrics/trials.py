@@ -164,6 +164,14 @@ class SpeakerScores:
                     self._inside(row),
                 )
 
+    def without_each_speaker(self):
+        """Blocks with each speaker left out in turn, as ``resampled``."""
+        n = len(self.speakers)
+        for start in range(0, n, CHUNK):
+            counts = np.ones((min(CHUNK, n - start), n), dtype=np.int64)
+            counts[np.arange(len(counts)), start + np.arange(len(counts))] = 0
+            yield from self.resampled(counts)
+
     def _block_weights(self, kind, counts, whole):
         """Weights ``[n_blocks, n_draws]`` of one kind of trial."""
         units, matrix, largest = self._matrices[kind]
@@ -198,11 +206,7 @@ class SpeakerScores:
                 units, unit_of_trial = (np.arange(n),), sides[0]
             else:
                 low, high = np.minimum(*sides), np.maximum(*sides)
-                codes = low.astype(np.int64) * n + high
-                used = np.zeros(n * n, dtype=bool)
-                used[codes] = True
-                units = np.divmod(np.flatnonzero(used), n)
-                unit_of_trial = (np.cumsum(used, dtype=np.int32) - 1)[codes]
+                units, unit_of_trial = _pairs(low, high, n)
             matrix = csr_array(
                 (
                     np.ones(len(order), np.float32),
@@ -215,12 +219,24 @@ class SpeakerScores:
         return found
 
 
+def _pairs(low, high, n):
+    """Distinct pairs of speakers, and the place of each trial's pair."""
+    codes = low.astype(np.int64) * n + high
+    if n * n > 10 * len(codes) + 10**7:  # a table would waste memory
+        found, place = np.unique(codes, return_inverse=True)
+        return np.divmod(found, n), place.reshape(-1).astype(np.int32)
+    used = np.zeros(n * n, dtype=bool)
+    used[codes] = True
+    place = np.cumsum(used, dtype=np.int32) - 1
+    return np.divmod(np.flatnonzero(used), n), place[codes]
+
+
 def _factorize(names):
     """Distinct names in order, and each list as places among them."""
     from pandas import factorize  # slow to import
 
     places, distinct = factorize(np.concatenate(names), sort=True)
-    if (places < 0).any():
+    if (places < 0).any() or "" in distinct[:1]:
         raise ValueError("a trial has no speaker")
     parts = np.cumsum([len(some) for some in names])[:-1]
     return np.asarray(distinct), iter(np.split(places.astype(np.int32), parts))

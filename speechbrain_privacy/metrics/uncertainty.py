@@ -11,7 +11,7 @@ also here, falls to 81 % for metrics that over-fit small lists, such as
 Cllr_min (``benchmarks/interval_coverage.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student
@@ -20,6 +20,8 @@ from speechbrain_privacy.metrics.verification import RANK_METRICS
 
 SMALL_SAMPLE = 20
 METHODS = ("jackknife", "bootstrap")
+#: Of metrics whose largest value is not 1.
+LARGEST = {"expected_disclosure": 0.5 / np.log(2.0)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Interval:
     n_speakers: int
     method: str
     warning: str = ""
+
+
+def scaled(interval, factor):
+    """The interval in another unit: percent, for a factor of 100."""
+    return replace(
+        interval,
+        **{
+            end: factor * getattr(interval, end)
+            for end in ("value", "low", "high")
+        },
+    )
 
 
 def speaker_draws(n_speakers, n_draws, seed=0, strata=None):
@@ -131,12 +144,20 @@ def intervals_of(
     level=0.95,
 ):
     """Intervals of ``score_replicates``; settings as in ``score_intervals``."""
-    return {
-        name: _interval(
-            value, replicates[name], method, _logit, strata, n_speakers, level
+    found = {}
+    for name, value in estimates.items():
+        top = LARGEST.get(name, 1.0)
+        share = _interval(
+            value / top,
+            replicates[name] / top,
+            method,
+            _logit,
+            strata,
+            n_speakers,
+            level,
         )
-        for name, value in estimates.items()
-    }
+        found[name] = scaled(share, top) if top != 1 else share
+    return found
 
 
 def rank_metrics(metrics):
@@ -181,13 +202,13 @@ def score_replicates(
     if method not in METHODS:
         raise ValueError(f"method is '{method}'; it is {' or '.join(METHODS)}")
     if method == "jackknife":
-        counts = 1 - np.eye(n, dtype=np.int64)
+        resampled, n_draws = data.without_each_speaker(), n
     else:
-        counts = speaker_draws(n, n_draws, seed, strata)
+        resampled = data.resampled(speaker_draws(n, n_draws, seed, strata))
     whole = data.blocks()
     estimates = {name: f(whole) for name, f in functions.items()}
-    replicates = {name: np.full(len(counts), np.nan) for name in functions}
-    for i, blocks in enumerate(data.resampled(counts)):
+    replicates = {name: np.full(n_draws, np.nan) for name in functions}
+    for i, blocks in enumerate(resampled):
         if blocks.mated.any() and blocks.nonmated.any():
             for name, f in functions.items():
                 replicates[name][i] = f(blocks)
@@ -226,14 +247,16 @@ def ratio_interval(
     """
     top, bottom, n = sums_by_speaker(numerator, denominator, speakers)
     value = top.sum() / bottom.sum()
-    if method == "jackknife":
-        counts = 1 - np.eye(n, dtype=np.int64)
-    elif method == "bootstrap":
-        counts = speaker_draws(n, n_draws, seed)
-    else:
-        raise ValueError(f"method is '{method}'; it is {' or '.join(METHODS)}")
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = (counts @ top) / (counts @ bottom)
+        if method == "jackknife":
+            rates = (top.sum() - top) / (bottom.sum() - bottom)
+        elif method == "bootstrap":
+            counts = speaker_draws(n, n_draws, seed)
+            rates = (counts @ top) / (counts @ bottom)
+        else:
+            raise ValueError(
+                f"method is '{method}'; it is {' or '.join(METHODS)}"
+            )
     return _interval(value, rates, method, _log, None, n, level)
 
 
@@ -295,15 +318,18 @@ def _jackknife(value, replicates, scale, strata, level):
     if alone or not np.isfinite(replicates).all():
         return (
             0.0,
-            top,
+            1.0 if scale is _logit else max(1.0, value),
             f"{n} speakers are too few for an interval: without some one of "
             "them there are no trials of both kinds",
         )
-    if np.ptp(np.append(replicates, value)) == 0 and value in (0.0, top):
-        # Nobody differs: the chance of a speaker who does (Clopper-Pearson).
+    if np.ptp(np.append(replicates, value)) == 0:
+        # Nobody differs: the share of speakers who may (Clopper-Pearson).
         reach = 1 - ((1 - level) / 2) ** (1 / n)
-        ends = (0.0, reach) if value == 0.0 else (1 - reach, 1.0)
-        return *ends, "no speaker made a difference: the bound is on a share"
+        return (
+            max(0.0, value - reach),
+            min(top, value + reach),
+            "no speaker made a difference: the bound is on a share of them",
+        )
     inner = np.append(replicates, value)
     with np.errstate(divide="ignore"):
         bent, back = scale(inner)
@@ -315,12 +341,23 @@ def _jackknife(value, replicates, scale, strata, level):
 
 
 def standard_error(replicates, strata=None):
-    """Standard error of an estimate, and its degrees of freedom."""
+    """Standard error of an estimate, and its degrees of freedom.
+
+    Of several strata the freedom is Welch's: the least of them counts most.
+    """
     groups = np.zeros(len(replicates)) if strata is None else np.asarray(strata)
-    variance, freedom = 0.0, 0
+    variances, freedoms = [], []
     for group in np.unique(groups):
         some = replicates[groups == group]
         n = len(some)
-        variance += (n - 1) / n * np.sum((some - some.mean()) ** 2)
-        freedom += n - 1
-    return float(np.sqrt(variance)), freedom
+        if n < 2:
+            raise ValueError("a group of one speaker has no standard error")
+        variances.append((n - 1) / n * np.sum((some - some.mean()) ** 2))
+        freedoms.append(n - 1)
+    variances, freedoms = np.array(variances), np.array(freedoms)
+    total = variances.sum()
+    if total == 0:
+        return 0.0, float(freedoms.min())
+    return float(np.sqrt(total)), float(
+        total**2 / np.sum(variances**2 / freedoms)
+    )

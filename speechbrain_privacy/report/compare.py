@@ -36,6 +36,11 @@ def compare_runs(a, b):
     found = {}
     if a.get("by_speaker") and b.get("by_speaker"):
         speakers = sorted(a["by_speaker"])
+        if speakers != sorted(b["by_speaker"]):
+            raise ValueError(
+                "the runs were tested on different speakers: a comparison is "
+                "paired"
+            )
         errors, words = zip(
             *(zip(*(run["by_speaker"][s] for s in speakers)) for run in (a, b))
         )

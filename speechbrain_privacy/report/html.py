@@ -6,6 +6,7 @@ from pathlib import Path
 
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.summary import (
+    FEATURES,
     HEADER,
     describe,
     describe_adversaries,
@@ -105,7 +106,7 @@ def _chosen_reports(runs):
     for run in runs:
         for tap, attacks in run["audit"]["taps"].items():
             attack = attacks["speaker"]
-            name = tap if tap == "logmel" else f"{_name(run, runs)}: {tap}"
+            name = tap if tap == FEATURES else f"{_name(run, runs)}: {tap}"
             found.setdefault(name, attack["attackers"][attack["chosen"]]["all"])
     return found
 
@@ -165,8 +166,10 @@ def _attackers(runs):
                         _name(run, runs),
                         tap,
                         name,
-                        _percent(rate),
-                        _percent(found.get("enrolment_5"), "eer"),
+                        _range(rate, 100),
+                        _range(enrolled["intervals"]["eer"], 100)
+                        if (enrolled := found.get("enrolment_5"))
+                        else "-",
                         f"{found['all']['intervals']['min_cllr']['value']:.3f}",
                         f"{100 * found['dev_eer']:.1f}"
                         if "dev_eer" in found
@@ -187,26 +190,73 @@ def _attackers(runs):
     return _table(header, lines, bold)
 
 
-def _percent(interval, name=None):
-    if not interval:
-        return "-"
-    if name:
-        interval = interval["intervals"][name]
-    low, high = 100 * interval["low"], 100 * interval["high"]
-    return f"{100 * interval['value']:.1f} [{low:.1f}, {high:.1f}]"
-
-
 def _groups(runs):
-    """Word error rates of the groups that the runs tell apart."""
+    """Error rates and privacy of the groups that the runs tell apart."""
     lines = []
     for run in runs:
-        for key, rate in run.items():
-            if key.startswith("WER ") and isinstance(rate, dict):
-                shown = f"{rate['value']:.1f}"
-                if "low" in rate:
-                    shown += f" [{rate['low']:.1f}, {rate['high']:.1f}]"
-                lines.append((_name(run, runs), key[4:], shown))
-    return _table(("model", "group", "WER %"), lines) if lines else ""
+        for column, found in run.get("fairness", {}).items():
+            rates = found["rates"]
+            if "not_compared" in rates:
+                continue
+            for group, rate in rates["rates"].items():
+                lines.append(
+                    (
+                        _name(run, runs),
+                        f"{column} {group}",
+                        str(rates["speakers"][group]),
+                        _range(rate, 1),
+                        *(
+                            _group_eer(tap, column, group)
+                            for tap in run["audit"]["taps"].values()
+                        ),
+                    )
+                )
+            gap = rates["gap"]
+            lines.append(
+                (
+                    _name(run, runs),
+                    f"gap, {rates['worst']} less {rates['best']}",
+                    "",
+                    f"{_range(gap, 1)}, p = {gap['p_value']:.2f}",
+                    *(
+                        _group_gap(tap, column)
+                        for tap in run["audit"]["taps"].values()
+                    ),
+                )
+            )
+    taps = dict.fromkeys(tap for run in runs for tap in run["audit"]["taps"])
+    n_taps = max(len(run["audit"]["taps"]) for run in runs)
+    if len(taps) != n_taps:
+        # Not every run has every tap: name what is in the column by run.
+        taps = [f"tap {i + 1}" for i in range(n_taps)]
+    header = (
+        "model",
+        "group",
+        "speakers",
+        "WER %",
+        *(f"EER % within, {tap}" for tap in taps),
+    )
+    lines = [line + ("",) * (len(header) - len(line)) for line in lines]
+    return _table(header, lines) if lines else ""
+
+
+def _group_eer(tap, column, group):
+    found = tap["speaker"].get("groups", {}).get(column, {})
+    interval = found.get("metrics", {}).get(group, {}).get("eer")
+    return _range(interval, 100) if interval else "-"
+
+
+def _group_gap(tap, column):
+    found = tap["speaker"].get("groups", {}).get(column, {})
+    if "gaps" not in found:
+        return "-"
+    gap = found["gaps"]["eer"]
+    return f"{_range(gap, 100)}, p = {gap['p_value']:.2f}"
+
+
+def _range(interval, scale):
+    value, low, high = (scale * interval[k] for k in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _origin(runs):

@@ -4,11 +4,17 @@ from dataclasses import asdict
 
 import numpy as np
 
-from speechbrain_privacy.metrics.comparison import paired_difference
+from speechbrain_privacy.metrics.comparison import (
+    paired_difference,
+    permutation_null,
+)
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
 from speechbrain_privacy.metrics.streaming import ScoreHistogram
 from speechbrain_privacy.metrics.trials import SpeakerScores
-from speechbrain_privacy.metrics.verification import evaluate_scores
+from speechbrain_privacy.metrics.verification import (
+    RANK_METRICS,
+    evaluate_scores,
+)
 
 #: Metric -> what it is, its unit, and its value for guessing.
 LINES = {
@@ -22,6 +28,10 @@ LINES = {
     "linkability": ("D_sys", "", None),
     "auc": ("AUC", "%", 50.0),
     "min_dcf": ("minDCF (prior 0.01)", "", 1.0),
+}
+NULLS = {
+    name: lambda pooled, f=RANK_METRICS[name]: f(pooled.blocks())
+    for name in ("eer", "rocch_eer", "min_cllr", "expected_disclosure", "auc")
 }
 COMPARED = ("eer", "min_cllr", "expected_disclosure")
 
@@ -43,13 +53,11 @@ def evaluate_list(scored, n_permutations=0):
         ``by_speaker``, ``exposed``, ``null``; and ``skipped``.
     """
     if scored.left is None:
-        report = {
-            "overall": asdict(
-                evaluate_scores(
-                    scored.scores[scored.mated], scored.scores[~scored.mated]
-                )
-            )
-        }
+        both = scored.scores[scored.mated], scored.scores[~scored.mated]
+        report = {"overall": asdict(evaluate_scores(*both))}
+        if n_permutations:
+            null = permutation_null(*both, NULLS, n_permutations)
+            report["null"] = {n: asdict(level) for n, level in null.items()}
     else:
         report = asdict(
             evaluate_trials(
@@ -134,7 +142,11 @@ def format_report(report):
             "no speakers are known: no intervals (name them with the columns "
             "enrolment_speaker and trial_speaker, or --speakers)"
         )
-    lines += [f"note: {warning}" for warning in overall["warnings"]]
+    notes = [
+        *overall["warnings"],
+        *(i["warning"] for i in report.get("intervals", {}).values()),
+    ]
+    lines += [f"note: {note}" for note in dict.fromkeys(filter(None, notes))]
     return "\n".join(lines)
 
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUESSING = 50.0
+#: The tap that shows what every model is given.
+FEATURES = "logmel"
 #: Of the audit files that can be read.
 SCHEMA = 2
+FEW_SPEAKERS = 20
 #: Speaker models of so many utterances have a column.
 ENROLMENT = "enrolment_5"
 
@@ -130,11 +133,19 @@ def summarise(runs):
             "the runs were audited on different test data: their numbers do "
             "not compare"
         )
+    suites = {
+        json.dumps(run["audit"].get("suite"), sort_keys=True) for run in runs
+    }
+    if len(suites) > 1:
+        raise ValueError(
+            "the runs were audited by different suites of attackers: their "
+            "numbers do not compare"
+        )
     rows = []
     for name, same in models.items():
         wer = _pooled([run["WER"] for run in same], 1.0)
         for tap in same[0]["audit"]["taps"]:
-            features = tap == "logmel"
+            features = tap == FEATURES
             # What the model is given is the same for every seed.
             seeds = same[:1] if features else same
             rows.append(
@@ -296,8 +307,16 @@ def describe(runs):
         f"counts (here: {attackers});\n"
         "speaker EER: single utterances, all pairs; 5 enrolled: models of five "
         f"utterances; {spread}.\n"
-        f"Higher EER = less is given away; 50 % is guessing.{warning}"
+        "Higher EER = less is given away; 50 % is guessing."
+        f"{warning}{_small(audit)}"
     )
+
+
+def _small(audit):
+    n = audit["test"]["speakers"]
+    if n >= FEW_SPEAKERS:
+        return ""
+    return f"\n{n} speakers: the intervals are rough guesses."
 
 
 def describe_adversaries(runs):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from speechbrain_privacy.cli import main
 from tests.conftest import ROOT
 from tests.integration.recipes import TINY, own_corpus, run
 
@@ -56,7 +58,7 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     assert "guessing" in done.stdout
 
 
-def test_a_recipe_learns_tones(toy_corpus, tmp_path):
+def test_a_recipe_learns_tones(toy_corpus, tmp_path, monkeypatch, capsys):
     """Seconds of training, and the words of new speakers are recognised."""
     done = run(
         "MiniSpeech/ASR/CTC",
@@ -70,12 +72,44 @@ def test_a_recipe_learns_tones(toy_corpus, tmp_path):
         "--device=cpu",
         "--noprogressbar",
         *own_corpus(toy_corpus),
-        f"--output_folder={tmp_path}",
+        f"--output_folder={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["WER"]["value"] < 40.0
     assert "adversaries" not in results  # no manifest of seen speakers
+    assert results["fairness"]["gender"]["rates"]["gap"]["n_speakers"] == 4
+    audit_again(tmp_path, monkeypatch, capsys)
+
+
+def audit_again(folder, monkeypatch, capsys):
+    """The finished run, moved, from elsewhere, by the thorough suite."""
+    suite = (ROOT / "hparams/attacks/thorough.yaml").read_text()
+    for key, value in (("epochs", 3), ("batch_size", 4), ("channels", 8)):
+        suite, n = re.subn(rf"(?m)^{key}: \d+$", f"{key}: {value}", suite)
+        assert n == 1
+    (folder / "suite.yaml").write_text(suite)
+    (folder / "run").rename(folder / "moved")
+    monkeypatch.chdir(folder)
+    before = json.loads((folder / "moved/audit.json").read_text())
+    options = ["--attackers=suite.yaml", "--cache=cache", "--seed=3"]
+    assert main(["audit", "moved", *options, "--output=b.json"]) == 0
+    assert json.loads((folder / "moved/audit.json").read_text()) == before
+    again = json.loads((folder / "b.json").read_text())
+    assert again["seed"] == 3 and again["suite"]["speeds"] == [1.0, 0.9, 1.1]
+    assert again["test"] == before["test"]
+    for tap in before["taps"]:
+        found = again["taps"][tap]["speaker"]["attackers"]
+        assert {"statistics-plda", "ecapa-snorm", "tdnn-snorm"} <= set(found)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "b.json",
+        "cache",
+        "moved",
+        "suite.yaml",
+    ]
+    (folder / "moved/hyperparams.yaml").rename(folder / "lost.yaml")
+    assert main(["audit", "moved", *options]) == 2
+    assert "holds no hyperparams.yaml" in capsys.readouterr().err
 
 
 def test_the_minispeech_recipe_makes_its_corpus(tmp_path, monkeypatch):

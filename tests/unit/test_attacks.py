@@ -17,11 +17,20 @@ from speechbrain_privacy.attacks.backends import (
     procrustes,
 )
 from speechbrain_privacy.attacks.classifiers import ClassifierAttacker
+from speechbrain_privacy.attacks.ecapa import ECAPA
+from speechbrain_privacy.attacks.network import NetworkAttacker
 from speechbrain_privacy.attacks.speaker import SpeakerAttacker
-from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
+from speechbrain_privacy.attacks.statistics import (
+    StatisticsEmbedder,
+    _principal_axes,
+)
+from speechbrain_privacy.attacks.tdnn import TDNN
 from speechbrain_privacy.attacks.text import TextEmbedder, Transcripts
 from speechbrain_privacy.audit.representations import Representations
-from speechbrain_privacy.metrics.verification import equal_error_rate
+from speechbrain_privacy.metrics.verification import (
+    equal_error_rate,
+    evaluate_scores,
+)
 
 
 def eer_of(scores, speakers):
@@ -42,33 +51,47 @@ def embeddings(n_speakers, n_utterances, seed, noise=1.0):
 def test_plda_finds_the_directions_in_which_speakers_differ():
     train, test = embeddings(100, 6, 0), embeddings(40, 5, 1)
     rates = {}
-    for backend in (Cosine(), PLDA(shrinkage=0.05, length_norm=False)):
+    for backend in (Cosine(), PLDA(shrinkage=0.05)):
         backend.fit(*train)
-        rates[type(backend)] = eer_of(backend.score(test[0], test[0]), test[1])
+        models, counts = enrol(test[0], [[i] for i in range(200)])
+        scores = backend.score(models, test[0], counts)
+        rates[type(backend)] = eer_of(scores, test[1])
     assert rates[PLDA] < 0.15 < 0.3 < rates[Cosine]
 
 
 def test_plda_scores_are_likelihood_ratios():
     x, who = embeddings(200, 5, 0)
-    backend = PLDA(dim=3, shrinkage=0.0, length_norm=False).fit(x, who)
-    tests = x[:4]
+    backend = PLDA(dim=3, shrinkage=0.0).fit(x, who)
     for count in (1, 3):
-        models, counts = enrol(x, [[0]])
-        models = x[10:11]
-        found = backend.score(models, tests, np.array([count]))[0]
-        b = np.diag(backend.between)
-        eye = np.eye(len(b))
-        m = (models[0] - backend.mean) @ backend.project
-        for score, test in zip(found, tests):
-            t = (test - backend.mean) @ backend.project
-            # The mean of `count` utterances, and one more.
-            same = np.block([[b + eye / count, b], [b, b + eye]])
-            apart = np.block([[b + eye / count, 0 * b], [0 * b, b + eye]])
-            z, zero = np.concatenate([m, t]), np.zeros(2 * len(b))
+        models, counts = enrol(x, [range(10, 10 + count)])
+        found = backend.score(models, x[:4], counts)[0]
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        m, *tests = (
+            (point - backend.mean) @ backend.project
+            for point in (unit[10 : 10 + count].mean(0), *unit[:4])
+        )
+        b, eye = np.diag(backend.between), np.eye(len(backend.between))
+        # The mean of `count` utterances, and one more.
+        same = np.block([[b + eye / count, b], [b, b + eye]])
+        apart = np.block([[b + eye / count, 0 * b], [0 * b, b + eye]])
+        for score, t in zip(found, tests):
+            z = np.concatenate([m, t])
             expected = multivariate_normal.logpdf(
-                z, zero, same
-            ) - multivariate_normal.logpdf(z, zero, apart)
+                z, cov=same
+            ) - multivariate_normal.logpdf(z, cov=apart)
             assert score == pytest.approx(expected, abs=1e-8)
+
+
+def test_plda_with_several_enrolments_is_calibrated():
+    """Treating the mean of five as one more unit vector would not be."""
+    train, (x, who) = embeddings(200, 8, 0), embeddings(60, 10, 1)
+    backend = PLDA(dim=4, shrinkage=0.0).fit(*train)
+    groups = [np.flatnonzero(who == s)[:5] for s in range(60)]
+    tests = np.concatenate([np.flatnonzero(who == s)[5:] for s in range(60)])
+    scores = backend.score(*enrol(x, groups)[:1], x[tests], np.full(60, 5))
+    mated = np.arange(60)[:, None] == who[tests]
+    report = evaluate_scores(scores[mated], scores[~mated])
+    assert report.cllr < report.min_cllr + 0.05
 
 
 def test_plda_needs_speakers_with_several_utterances():
@@ -129,11 +152,11 @@ def test_covariances_identify_where_means_say_nothing():
 
 def test_more_enrolment_makes_a_stronger_attacker():
     train, (x, who) = embeddings(100, 6, 0), embeddings(30, 10, 1, noise=2.0)
-    backend = PLDA(shrinkage=0.05, length_norm=False).fit(*train)
+    backend = PLDA(shrinkage=0.05).fit(*train)
     rates = []
     for size in (1, 5):
         groups = [np.flatnonzero(who == s)[:size] for s in range(30)]
-        models = np.stack([x[g].mean(0) for g in groups])
+        models, _ = enrol(x, groups)
         tests = np.concatenate(
             [np.flatnonzero(who == s)[5:] for s in range(30)]
         )
@@ -220,3 +243,52 @@ def test_procrustes_undoes_a_rotation():
     assert np.abs(aligned - x[80:]).mean() < 0.15
     with pytest.raises(ValueError, match="pairs of embeddings"):
         procrustes(x, x[:5])
+
+
+def test_a_representation_that_never_changes_tells_nothing():
+    def constant(seed):
+        rng = np.random.default_rng(seed)
+        sizes = rng.integers(1, 9, 30)
+        return Representations.of(
+            {i: np.ones((n, 4)) for i, n in enumerate(sizes)}
+        )
+
+    who = np.repeat([f"s{i}" for i in range(10)], 3)
+    attacker = SpeakerAttacker(
+        StatisticsEmbedder,
+        {"cosine": Cosine, "plda": PLDA, "snorm": partial(SNorm, PLDA)},
+    )
+    attacker.fit(constant(0), who)
+    for scores in attacker.score(
+        constant(1), [[i] for i in range(30)]
+    ).values():
+        assert eer_of(scores, who) == 0.5
+
+
+@pytest.mark.parametrize("shape", [(500, 30), (30, 500)])
+def test_principal_axes_keep_the_largest_variances(shape):
+    x = np.random.default_rng(0).normal(size=shape) * np.linspace(
+        1, 3, shape[1]
+    )
+    x -= x.mean(0)
+    axes = _principal_axes(x, 5)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(5), atol=1e-8)
+    expected = np.linalg.svd(x, compute_uv=False)[:5]
+    np.testing.assert_allclose(np.linalg.norm(x @ axes, axis=0), expected)
+
+
+@pytest.mark.parametrize("network", [TDNN, ECAPA])
+def test_an_embedding_does_not_depend_on_its_batch(network):
+    rng = np.random.default_rng(0)
+    data = Representations.of(
+        {i: rng.normal(i % 2, 1, (2 + 7 * i, 6)) for i in range(10)}
+    )
+    attacker = NetworkAttacker(
+        partial(network, channels=16), epochs=5, batch_size=4, segment=0.2
+    )
+    attacker.fit(data, [i % 2 for i in range(10)], frames_per_second=100)
+    together = attacker.embed(data)
+    alone = np.concatenate(
+        [attacker.embed(data.subset([i])) for i in range(10)]
+    )
+    np.testing.assert_allclose(together, alone, atol=1e-5)

@@ -16,6 +16,7 @@ from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
 from speechbrain_privacy.attacks.tdnn import TDNN
 from speechbrain_privacy.attacks.text import TextEmbedder
 from speechbrain_privacy.audit import representations
+from speechbrain_privacy.audit.attack import _fused
 from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
@@ -23,6 +24,7 @@ from speechbrain_privacy.audit.representations import (
     Tap,
     extract,
 )
+from speechbrain_privacy.audit.trials import shuffled_speakers
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
 from speechbrain_privacy.metrics.verification import equal_error_rate
@@ -357,17 +359,135 @@ def test_cached_representations_are_those_of_the_model_and_data(
         brain.modules["extra"] = torch.nn.Linear(1, 1)
     audit.run(brain, split("train"), split("test"), progressbar=False)
     assert len(runs) == 2 * n_runs  # another model: tapped again
-    kept = audit.taps.keys()
+    # Two models, three splits at one speed: nothing is overwritten.
+    assert len(list(tmp_path.glob("*/*/raw.json"))) == 4
+    index = next(tmp_path.glob("*/test-1/raw.json"))
     data = extract(
-        brain, audit.taps, None, folder=tmp_path / "test-1",
-        identity=json.loads((tmp_path / "test-1/raw.json").read_text())[
-            "identity"
-        ],
+        brain, audit.taps, None, folder=index.parent,
+        identity=json.loads(index.read_text())["identity"],
     )  # fmt: skip
-    assert set(data) == set(kept)
-    assert isinstance(data["raw"].frames.base, np.memmap) or isinstance(
-        data["raw"].frames, np.memmap
+    assert isinstance(data["raw"].frames, np.memmap)
+
+
+def test_cached_representations_are_of_their_audio(toy_corpus, tmp_path):
+    audit, brain, split, manifests = audited(toy_corpus, cache=tmp_path)
+
+    def elsewhere(name):
+        batches, manifest = split(name)
+        rows = tuple({**r, "wav": f"/x/{r['ID']}"} for r in manifest.rows)
+        return batches, replace(manifest, rows=rows)
+
+    audit.run(brain, split("train"), split("test"), progressbar=False)
+    audit.run(brain, elsewhere("train"), elsewhere("test"), progressbar=False)
+    assert len(list(tmp_path.glob("*/*/raw.json"))) == 4
+
+
+def test_a_killed_extraction_leaves_no_cache_of_another(toy_corpus, tmp_path):
+    audit, brain, split, _ = audited(toy_corpus)
+
+    def batches(value, fail_at=99):
+        frames = {f"u{i}": torch.full((3, 4), value) for i in range(9)}
+        for i, batch in enumerate(fake_batches(frames)):
+            if i == fail_at:
+                raise KeyboardInterrupt
+            yield batch
+
+    def tap(value, identity, fail_at=99):
+        brain.frames = {f"u{i}": torch.full((3, 4), value) for i in range(9)}
+        return extract(
+            brain, audit.taps, batches(value, fail_at), progressbar=False,
+            folder=tmp_path, identity=identity,
+        )["raw"].frames  # fmt: skip
+
+    first = tap(1.0, "A")
+    with pytest.raises(KeyboardInterrupt):
+        tap(7.0, "B", fail_at=2)
+    assert (np.asarray(tap(1.0, "A")) == 1.0).all()
+    assert (np.asarray(first) == 1.0).all()
+    assert (np.asarray(tap(7.0, "B")) == 7.0).all()
+
+
+def test_a_subset_may_hold_an_utterance_twice():
+    data = Representations.of({"a": np.ones((2, 3)), "b": np.zeros((1, 3))})
+    both = Representations.concatenated([data, data])
+    part = both.subset([0, 2, 3])
+    assert part.ids == ("a", "a", "b")
+    assert part.counts.tolist() == [2, 2, 1]
+    assert part.frames.sum() == 12
+    with pytest.raises(ValueError, match="no utterances"):
+        data.subset([])
+
+
+def test_a_module_that_does_not_run_is_named(toy_corpus):
+    frames = {"u0": torch.ones(3, 4)}
+    brain = Frozen(frames)
+    brain.modules["idle"] = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="'lazy' recorded nothing"):
+        extract(
+            brain, {"lazy": Tap("idle")}, fake_batches(frames),
+            progressbar=False,
+        )  # fmt: skip
+
+
+def test_fused_scores_are_better_than_each(toy_corpus):
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(30), 4)
+    same = (who[:, None] == who).astype(float)
+    noisy = [
+        {"all": scale * (same + rng.normal(0, 1, same.shape))}
+        for scale in (1.0, 100.0)
+    ]
+    fused = _fused(noisy)["all"]
+
+    def rate(scores):
+        i, j = np.triu_indices(len(who), 1)
+        mated = who[i] == who[j]
+        return equal_error_rate(scores[i, j][mated], scores[i, j][~mated])
+
+    assert rate(fused) < min(rate(a["all"]) for a in noisy) - 0.03
+
+
+def test_shuffled_speakers_are_the_level_of_guessing():
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(20), 6)
+    i, j = np.triu_indices(len(who), 1)
+    scores = (who[i] == who[j]) + rng.normal(0, 0.1, len(i))
+    null = shuffled_speakers(scores, who, n_permutations=50)
+    assert 0.4 < null["eer"].low < null["eer"].mean < null["eer"].high < 0.6
+    assert null["min_cllr"].low > 0.9
+    assert 0.01 < null["linkability"].mean < 0.2
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"gender": "M"}, "has both"),
+        ({"wrd": ""}, "needs words"),
+    ],
+)
+def test_faults_are_found_before_the_training(toy_corpus, change, message):
+    audit, _, _, manifests = audited(
+        toy_corpus, text_attackers={"ngrams": lambda: None}
     )
+    first, *others = manifests["train"].rows
+    rows = [{**first, **change}, *others]
+    if "wrd" in change:
+        rows = [{**row, **change} for row in rows]
+    with pytest.raises(ManifestError, match=message):
+        audit.check(
+            replace(manifests["train"], rows=tuple(rows)), manifests["test"]
+        )
+
+
+def test_speakers_of_the_training_choose_no_attacker(toy_corpus):
+    audit, brain, split, _ = audited(toy_corpus)
+    found = audit.run(
+        brain, split("train"), split("test"), dev=split("train"),
+        progressbar=False,
+    )  # fmt: skip
+    attack = found["taps"]["raw"]["speaker"]
+    assert all("dev_eer" not in a for a in attack["attackers"].values())
+    assert "dev" not in found
 
 
 def test_an_audit_refuses_speakers_that_the_attacker_knows(toy_corpus):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
 from speechbrain_privacy.metrics.fairness import (
@@ -40,9 +41,38 @@ def test_rates_of_groups_by_hand():
     assert report.speakers == {"F": 2, "M": 2}
     assert report.speaker_sd == pytest.approx(np.std([1, 2, 2, 4], ddof=1) / 10)
     assert "1 utterances have no group" in report.warnings[0]
-    # The textbook variance of two independent means.
+    # Welch's interval of two independent means.
     half = report.gap.high - report.gap.value
-    assert half == pytest.approx(4.302653 * np.sqrt(0.05**2 + 0.1**2), rel=1e-5)
+    freedom = (0.05**2 + 0.1**2) ** 2 / (0.05**4 + 0.1**4)
+    assert half == pytest.approx(
+        student.ppf(0.975, freedom) * np.sqrt(0.05**2 + 0.1**2)
+    )
+
+
+def test_small_groups_do_not_raise_false_alarms():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(["F", "M"], [3, 40])
+    found = [
+        group_rates(
+            rng.poisson(20 * np.exp(0.4 * rng.normal(size=43))),
+            np.full(43, 100),
+            np.arange(43),
+            groups,
+        ).gap.p_value
+        for _ in range(200)
+    ]
+    assert np.mean(np.array(found) < 0.05) < 0.13  # 0.18 with pooled freedom
+
+
+def test_all_speakers_agreeing_is_not_certainty():
+    gap = group_rates([1, 1, 2, 2], [10] * 4, list("abcd"), list("FFMM")).gap
+    assert gap.p_value == 0.125
+
+
+def test_missing_groups_are_no_group():
+    names, unknown = crossed(["F", None, float("nan"), ""])
+    assert unknown.tolist() == [False, True, True, True]
+    assert names.tolist() == ["F", "", "", ""]
 
 
 def test_a_gap_is_found_where_there_is_one():
@@ -121,8 +151,13 @@ def test_privacy_by_group():
     assert found.metrics["F"]["eer"] == alone.intervals["eer"]
     same = privacy_by_group(*trials((1.0, 1.0)), group_of)
     assert same.gaps["eer"].p_value > 0.05
-    with pytest.raises(ValueError, match="two groups"):
-        privacy_by_group(scores, left, right, {0: "F"})
+    for few, message in (
+        ({0: "F"}, "two groups"),
+        ({0: "F", 1: "M", 3: "M"}, "group 'F' has trials of one kind"),
+        ({0: "F", 2: "F", 1: "M", 3: "M", 5: "M"}, "group 'F' has 2 speakers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            privacy_by_group(scores, left, right, few)
 
 
 def test_the_mixed_model_finds_what_was_simulated():
@@ -176,12 +211,19 @@ def test_speakers_without_effect_of_their_own():
     [
         ({"groups": ["F", "M"] * 160}, "more than one group"),
         ({"reference": "X"}, "no group 'X'"),
+        ({"errors": np.where(corpus()[3] == "F", 0, 1)}, "'F' makes no errors"),
         ({"speakers": ["a"] * 160 + ["b"] * 160,
           "groups": ["F"] * 160 + ["M"] * 160}, "too few"),
     ],
 )  # fmt: skip
 def test_models_that_cannot_be_fitted_are_refused(change, message):
     errors, words, speakers, groups = corpus()
-    settings = {"speakers": speakers, "groups": groups, **change}
+    settings = {
+        "errors": errors,
+        "words": words,
+        "speakers": speakers,
+        "groups": groups,
+        **change,
+    }
     with pytest.raises(ValueError, match=message):
-        poisson_mixed_model(errors, words, **settings)
+        poisson_mixed_model(**settings)

@@ -87,7 +87,7 @@ def test_losses_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=message):
             lira_scores(*change)
     some = np.zeros_like(members)
-    some[0] = True
+    some[0, 1:] = True  # one utterance has no model
     with pytest.raises(ValueError, match="or none in any"):
         lira_scores(target, shadows, some)
     with pytest.raises(ValueError, match="NaN"):

@@ -34,7 +34,18 @@ def write_run(folder, name, seed, wer, eers):
         "seed": seed,
         "decoding": "greedy",
         "WER": interval(wer, 2.0),
-        "WER F": interval(wer + 1, 3.0),
+        "fairness": {
+            "gender": {
+                "rates": {
+                    "rates": {"F": interval(wer + 1), "M": interval(wer)},
+                    "gap": {**interval(1.0), "p_value": 0.2},
+                    "worst": "F",
+                    "best": "M",
+                    "speakers": {"F": 8, "M": 12},
+                },
+            },
+            "accent": {"rates": {"not_compared": "one group"}},
+        },
         "by_speaker": {
             f"s{i}": [int(wer + rng.integers(0, 2)), 100] for i in range(9)
         },
@@ -71,6 +82,12 @@ def write_run(folder, name, seed, wer, eers):
         },
         "chosen": f"attacker{int(np.argmin(eers))}",
         "chosen_on": "development speakers",
+        "groups": {
+            "gender": {
+                "metrics": {"F": {"eer": interval(0.1)}},
+                "gaps": {"eer": {**interval(0.05), "p_value": 0.5}},
+            }
+        },
     }
     gender = {"attackers": {"a": {"eer": interval(0.1)}}, "chosen": "a"}
     audit = {
@@ -230,6 +247,23 @@ def test_tables_for_papers_and_spreadsheets(two_runs, capsys):
         format_table(rows, "word")
 
 
+def test_tables_for_programs_stand_alone(two_runs, capsys):
+    assert main(["report", *map(str, two_runs), "--format=csv"]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.strip().splitlines()) == 6
+    assert "attackers trained" in printed.err
+
+
+def test_runs_of_different_suites_are_refused(two_runs):
+    a, b = map(load_run, two_runs)
+    b["audit"]["suite"] = {"speeds": [1.0, 0.9]}
+    with pytest.raises(ValueError, match="different suites"):
+        summarise([a, b])
+    del b["by_speaker"]["s0"], b["audit"]["suite"]
+    with pytest.raises(ValueError, match="different speakers"):
+        compare_runs(a, b)
+
+
 def test_an_audit_of_another_schema_is_refused(two_runs):
     path = two_runs[0] / "audit.json"
     path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
@@ -244,7 +278,8 @@ def test_a_page_holds_everything_and_needs_nothing(two_runs, tmp_path, capsys):
     text = page.read_text()
     assert text.count("<svg") == 4
     for shown in ("attacker1", "development", "private", "20.0 [15.0, 25.0]",
-                  "Does it work for everybody", "<b>attacker0</b>"):  # fmt: skip
+                  "Does it work for everybody", "<b>attacker0</b>",
+                  "gap, F less M", "p = 0.50"):  # fmt: skip
         assert shown in text, shown
     assert not re.search(r"(src|href)=.http", text)
     assert [p.name for p in page.parent.iterdir()] == ["page.html"]

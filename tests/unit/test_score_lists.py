@@ -105,6 +105,11 @@ def test_parquet_is_read_or_the_missing_package_named(
             "score label left right\n0.5 1 a b\n",
             "trial 1 is labelled mated, its speakers are 'a' and 'b'",
         ),
+        ("score label\n", "no trials, only a header"),
+        ("score label\n0.9 1\n0.8 0 1\n", "list.txt: "),
+        ("score label\n0.9 1 0\n0.8 0 1\n", "more cells than row 1"),
+        ("score label left right\n0.5 1 a a\n1 0 b \n", "2 trials|trial 2"),
+        ("score target label\n0.5 1 1\n", "target and label may both"),
         (
             "enrolment trial score label\na b 0.5 1\nc d 1 0\na b 0.6 1\n",
             "trials 1 and 3 are the same pair with two scores, 0.5 and 0.6",
@@ -123,6 +128,7 @@ def test_settings_that_do_not_fit_are_refused(trials, tmp_path):
     for settings, message in (
         ({"columns": ["score"]}, "1 columns are given, row 1 has 4"),
         ({"names": {"score": "cos"}}, "no column 'cos'"),
+        ({"names": {"scroe": "score"}}, "'scroe' is no column"),
         ({"speaker_of": {"u0": "s"}}, "have no speaker, the first in trial"),
     ):
         with pytest.raises(ScoreListError, match=message):
@@ -138,6 +144,36 @@ def test_settings_that_do_not_fit_are_refused(trials, tmp_path):
         read_speakers(tmp_path / "none.csv")
     with pytest.raises(ScoreListError, match="no column 'spk_id'"):
         read_speakers(write(tmp_path / "m.csv", "ID,wav\n"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    text = "enrolment,trial,score,label\na,b,0.5,1\na,a,9,1\na,c,0.1,0\n"
+    path = tmp_path / "excel.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_scores(path).skipped == {"self-pairs": 1}
+
+
+def test_archives_that_cannot_be_used_are_named(tmp_path):
+    for content, message in (
+        (b"PK broken", "no NumPy archive"),
+        (b"", "no NumPy archive"),
+    ):
+        path = tmp_path / "a.npz"
+        path.write_bytes(content)
+        with pytest.raises(ScoreListError, match=message):
+            read_scores(path)
+    np.savez(tmp_path / "b.npz", score=[1, 2], label=[1])
+    with pytest.raises(ScoreListError, match="differ in length"):
+        read_scores(tmp_path / "b.npz")
+    np.savez(
+        tmp_path / "c.npz", score=[1.0, 0], left=[1.0, np.nan], right=[1.0, 2]
+    )
+    with pytest.raises(ScoreListError, match="1 trials have an empty speaker"):
+        read_scores(tmp_path / "c.npz")
+    np.save(tmp_path / "d.npy", [1.0])
+    for read in (read_scores, lambda path: next(stream_scores(path))):
+        with pytest.raises(ScoreListError, match="ends in"):
+            read(tmp_path / "d.npy")
 
 
 def test_self_pairs_and_duplicates_are_left_out_and_counted(tmp_path):
@@ -190,9 +226,30 @@ def test_the_command_evaluates_and_compares(trials, tmp_path, capsys):
     assert report["null"]["linkability"]["mean"] > 0
     assert main(["score", str(a)]) == 0
     assert "no speakers are known" in capsys.readouterr().out
-    assert main(["score", str(a), "--stream=-1,1", f"--json={out}"]) == 0
+    assert main(["score", str(a), "--stream", "-1", "1", f"--json={out}"]) == 0
     assert "min_cllr" in capsys.readouterr().out
     assert "bounds" in json.loads(out.read_text())
+
+
+def test_options_that_do_not_go_together_are_refused(trials, tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    trials[0].to_csv(path, index=False)
+    stream = ["--stream", "-1", "1"]
+    for options, message in (
+        ([*stream, "--compare=b.csv"], "--compare needs the whole list"),
+        ([*stream, "--permutations=3"], "--permutations needs"),
+        (["--names=score"], "not score=cosine"),
+    ):
+        assert main(["score", str(path), *options]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["score", str(path), "--permutations=5"]) == 0
+    assert "[4" in capsys.readouterr().out  # the null of the EER
+    few = write(
+        tmp_path / "few.csv",
+        "score,left,right\n" + "1,a,a\n2,b,b\n3,c,c\n0,a,b\n0.5,b,c\n0,a,c\n",
+    )
+    assert main(["score", str(few)]) == 0
+    assert "3 speakers" in capsys.readouterr().out
 
 
 def test_the_command_refuses_a_comparison_of_different_trials(

@@ -1,5 +1,7 @@
 """Intervals over speakers, differences and null levels."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from speechbrain_privacy.metrics.scores import PooledScores
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.uncertainty import (
     ratio_interval,
+    scaled,
     score_intervals,
     speaker_draws,
 )
@@ -173,6 +176,42 @@ def test_no_error_at_all_is_not_certainty():
     assert found.value == found.low == 0.0
     assert found.high == pytest.approx(1 - 0.025**0.1)
     assert "share" in found.warning
+
+
+def test_an_interval_keeps_to_the_range_of_its_metric():
+    data = SpeakerScores.of_pairs(*trials(10, 3, spread=1000.0))
+    found = score_intervals(data, ["expected_disclosure", "auc"])
+    most = found["expected_disclosure"]
+    assert most.value == most.high == pytest.approx(0.5 / np.log(2))
+    assert most.low < most.value and found["auc"].high == 1.0
+    flat = SpeakerScores.of_pairs(0 * trials()[0], *trials()[1:])
+    level = score_intervals(flat)["eer"]
+    assert level.low < level.value == 0.5 < level.high
+
+
+def test_no_word_errors_at_all():
+    found = ratio_interval(np.zeros(20), np.full(20, 9), np.arange(20))
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(1 - 0.025**0.05)
+    percent = scaled(found, 100.0)
+    assert percent.high == 100 * found.high and percent.n_speakers == 20
+    alone = ratio_interval([1, 0], [5, 0], ["a", "b"])
+    assert np.isfinite(alone.high) and "too few" in alone.warning
+
+
+def test_many_speakers_need_little_memory():
+    tracemalloc.start()
+    ratio_interval(np.ones(20_000), np.ones(20_000), np.arange(20_000))
+    assert tracemalloc.get_traced_memory()[1] < 3e7
+    tracemalloc.stop()
+    left = np.arange(20_000)
+    data = SpeakerScores.of_pairs(
+        np.arange(40_000.0),
+        np.tile(left, 2),
+        np.concatenate([left, left[::-1]]),
+    )
+    (blocks,) = data.resampled(np.ones((1, 20_000), int))
+    assert blocks.mated.sum() == 20_000
 
 
 def test_unknown_names_are_refused():
