@@ -128,7 +128,7 @@ def test_settings_that_do_not_fit_are_refused(trials, tmp_path):
     for settings, message in (
         ({"columns": ["score"]}, "1 columns are given, row 1 has 4"),
         ({"names": {"score": "cos"}}, "no column 'cos'"),
-        ({"names": {"scroe": "score"}}, "'scroe' is no column"),
+        ({"names": {"sc0re": "score"}}, "'sc0re' is no column"),
         ({"speaker_of": {"u0": "s"}}, "have no speaker, the first in trial"),
     ):
         with pytest.raises(ScoreListError, match=message):

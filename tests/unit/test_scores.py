@@ -83,14 +83,14 @@ def test_pav_is_monotone_and_keeps_the_counts(pairs):
     assert pav.mated.sum() == mated.sum()
     assert pav.nonmated.sum() == nonmated.sum()
     assert (np.diff(pav.mated / (pav.mated + pav.nonmated)) > 0).all()
-    # The hull lies on or below every point of the ROC curve.
+    # Every point of the ROC curve lies on or above every edge of the hull.
     miss, alarm = pav.vertices
-    points = (
-        np.cumsum(mated) / mated.sum(),
-        1 - np.cumsum(nonmated) / max(nonmated.sum(), 1),
-    )
-    hull = np.interp(points[1], alarm[::-1], miss[::-1])
-    assert (points[0] >= hull - 1e-12).all()
+    x = 1 - np.cumsum(nonmated) / nonmated.sum()
+    y = np.cumsum(mated) / mated.sum()
+    for i in range(len(miss) - 1):
+        edge = alarm[i + 1] - alarm[i], miss[i + 1] - miss[i]
+        side = edge[0] * (y - miss[i]) - edge[1] * (x - alarm[i])
+        assert (side <= 1e-12).all()
 
 
 @pytest.mark.parametrize(
