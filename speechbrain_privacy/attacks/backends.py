@@ -108,8 +108,8 @@ class PLDA:
     >>> who = np.repeat(np.arange(30), 6)
     >>> x = rng.normal(size=(30, 8))[who] * 2 + rng.normal(size=(180, 8))
     >>> models, counts = enrol(x, [[6 * i, 6 * i + 1] for i in range(30)])
-    >>> scores = PLDA(dim=5).fit(x, who).score(models, x[2::6], counts)
-    >>> bool((scores.argmax(0) == np.arange(30)).mean() > 0.8)
+    >>> scores = PLDA().fit(x, who).score(models, x[2::6], counts)
+    >>> bool((scores.argmax(0) == np.arange(30)).mean() > 0.7)
     True
     """
 
