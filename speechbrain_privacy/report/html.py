@@ -73,6 +73,11 @@ def write_page(runs, path):
             "What an attacker with any prior still has to find out after the "
             "attack.",
         ),
+        _picture(
+            plots.tippett(reports),
+            "How sure the attack is, after calibration: the further the two "
+            "lines of a colour are apart, the more it knows.",
+        ),
         "</div>",
         "<h2>Every attacker</h2>",
         _note(

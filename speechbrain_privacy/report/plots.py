@@ -172,6 +172,42 @@ def cross_entropy(reports):
     return figure
 
 
+def tippett(reports):
+    """Shares of trials whose calibrated likelihood ratio is larger (Tippett).
+
+    Arguments
+    ---------
+    reports : dict
+        Name -> report of trials.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _axes()
+    for i, (name, report) in enumerate(reports.items()):
+        mated, nonmated = _rates(report)
+        with np.errstate(divide="ignore"):
+            ratio = np.log10(mated) - np.log10(nonmated)
+        ratio = np.clip(ratio, -3, 3)
+        edges = np.concatenate([[-3], ratio, [3]])
+        for share, style, label in ((mated, "-", name), (nonmated, "--", None)):
+            larger = 1 - np.concatenate([[0], np.cumsum(share)])
+            axes.step(
+                edges,
+                100 * np.append(larger, 0),
+                where="post",
+                linestyle=style,
+                color=f"C{i}",
+                label=label,
+            )
+    axes.axvline(0, color="0.4", linestyle=":", lw=1)
+    axes.set_xlabel("log10 likelihood ratio  (solid: mated, dashed: non-mated)")
+    axes.set_ylabel("trials above, %")
+    axes.legend(fontsize=8, loc="lower left")
+    return figure
+
+
 def _axes():
     from matplotlib.figure import Figure  # slow to import, seldom needed
 

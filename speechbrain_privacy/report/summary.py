@@ -159,12 +159,25 @@ def summarise(runs):
             )
         for control, attack in same[0]["audit"].get("controls", {}).items():
             rows.append(_row("control", control, None, [attack], [None]))
+        if shuffled := _shuffled(same[0]):
+            rows.append(shuffled)
     # Features and controls first, and once: they are those of every model.
     once = {
         (row.model, row.tap): row for row in reversed(rows)
         if row.model not in models
     }  # fmt: skip
     return [*reversed(once.values()), *(r for r in rows if r.model in models)]
+
+
+def _shuffled(run):
+    """The EER of the first tap's attacker if speakers are shuffled, a row."""
+    attack = next(iter(run["audit"]["taps"].values()))["speaker"]
+    null = attack.get("null", {}).get("eer")
+    if null is None:
+        return None
+    level = {"value": null["mean"], **null}
+    cell = _pooled([level], 100)
+    return Row("control", "shuffled labels", None, cell, None, None, None)
 
 
 def _row(model, tap, wer, attacks, genders):

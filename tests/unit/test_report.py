@@ -82,6 +82,7 @@ def write_run(folder, name, seed, wer, eers):
         },
         "chosen": f"attacker{int(np.argmin(eers))}",
         "chosen_on": "development speakers",
+        "null": {"eer": {"mean": 0.5, "low": 0.48, "high": 0.52}},
         "groups": {
             "gender": {
                 "metrics": {"F": {"eer": interval(0.1)}},
@@ -109,7 +110,8 @@ def write_run(folder, name, seed, wer, eers):
 
 def test_a_single_run_shows_its_interval_and_its_worst_attacker(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.3, 0.2]))
-    features, text, encoder = summarise([run])
+    features, text, shuffled, encoder = summarise([run])
+    assert shuffled.speaker.text == "50.0 [48.0, 52.0]"
     assert (text.model, text.tap, text.wer) == ("control", "text", None)
     assert "attacker7" in describe([run])
     assert features.model == "features" and features.wer is None
@@ -129,7 +131,7 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
     assert encoder.wer.text == "15.0 +- 1.4"
     assert encoder.speaker.text == "22.0 +- 2.8"
     table = format_table(summarise(runs), "markdown")
-    assert table.count("\n") == 5  # header, rule, three rows, guessing
+    assert table.count("\n") == 6  # header, rule, four rows, guessing
     assert "| guessing" in table and "50.0" in table
 
 
@@ -215,6 +217,7 @@ def test_features_and_controls_are_shown_once(two_runs):
     assert [(row.model, row.tap) for row in rows] == [
         ("features", "logmel"),
         ("control", "text"),
+        ("control", "shuffled labels"),
         ("plain", "encoder"),
         ("private", "encoder"),
     ]
@@ -240,9 +243,9 @@ def test_a_comparison_says_what_differs(two_runs, tmp_path, capsys):
 def test_tables_for_papers_and_spreadsheets(two_runs, capsys):
     rows = summarise([load_run(folder) for folder in two_runs])
     table = list(csv.reader(format_table(rows, "csv").splitlines()))
-    assert len(table) == 6 and {len(line) for line in table} == {7}
+    assert len(table) == 7 and {len(line) for line in table} == {7}
     latex = format_table(rows, "latex")
-    assert r"WER \% &" in latex and latex.count(r"\\") == 6
+    assert r"WER \% &" in latex and latex.count(r"\\") == 7
     with pytest.raises(ValueError, match="no table style 'word'"):
         format_table(rows, "word")
 
@@ -250,7 +253,7 @@ def test_tables_for_papers_and_spreadsheets(two_runs, capsys):
 def test_tables_for_programs_stand_alone(two_runs, capsys):
     assert main(["report", *map(str, two_runs), "--format=csv"]) == 0
     printed = capsys.readouterr()
-    assert len(printed.out.strip().splitlines()) == 6
+    assert len(printed.out.strip().splitlines()) == 7
     assert "attackers trained" in printed.err
 
 
@@ -276,7 +279,7 @@ def test_a_page_holds_everything_and_needs_nothing(two_runs, tmp_path, capsys):
     status = main(["report", *map(str, two_runs), f"--html={page}"])
     assert status == 0 and str(page) in capsys.readouterr().out
     text = page.read_text()
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     for shown in ("attacker1", "development", "private", "20.0 [15.0, 25.0]",
                   "Does it work for everybody", "<b>attacker0</b>",
                   "gap, F less M", "p = 0.50"):  # fmt: skip
@@ -301,3 +304,9 @@ def test_pictures_of_a_report_are_those_of_its_numbers(two_runs):
     line = plots.speakers(reports).axes[0].lines[0]
     assert line.get_xdata().tolist() == pytest.approx([20.0, 30.0])
     assert len(plots.det(reports).axes[0].lines) == 2
+    mated_line, nonmated_line, _ = plots.tippett(reports).axes[0].lines
+    # Above even evidence: the five mated trials of the last segment and, with
+    # a ratio of (2 / 7) / (3 / 11), those of the one before.
+    for line, share in ((mated_line, 100.0), (nonmated_line, 100 * 3 / 11)):
+        x, y = line.get_data()
+        assert y[np.searchsorted(x, 0.0) - 1] == pytest.approx(share)
