@@ -5,8 +5,8 @@ are left out or resampled, on both sides of every trial. Intervals that
 resample trials are far too narrow.
 
 The default is the delete-one-speaker jackknife with Student quantiles on a
-logit (rates) or log (ratios) scale. In simulations with 20 to 200 speakers
-its 95 % intervals cover 93 to 97 %; the percentile bootstrap over speakers,
+logit (rates) or log (ratios) scale. In simulations with 20 and 50 speakers
+its 95 % intervals cover 94 to 97 %; the percentile bootstrap over speakers,
 also here, falls to 81 % for metrics that over-fit small lists, such as
 Cllr_min (``benchmarks/interval_coverage.py``).
 """
