@@ -25,8 +25,9 @@ th, td { padding: 0.3rem 0.7rem; text-align: left; white-space: nowrap;
 th { border-bottom: 2px solid #888; }
 td.number { font-variant-numeric: tabular-nums; }
 tr.guessing td { color: #777; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-figure { margin: 0; flex: 1 1 28rem; } figure svg { width: 100%; height: auto; }
+.pictures { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(28rem, 100%), 1fr)); }
+figure { margin: 0; } figure svg { width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: 0.86rem; }
 """
 

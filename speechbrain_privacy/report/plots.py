@@ -13,9 +13,9 @@ MARKERS = {"encoder": "o", "posteriors": "s"}
 def tradeoff(rows):
     """Word error rate against speaker EER, one colour per model.
 
-    Bars are the intervals (or standard deviations) of the table; features
-    and controls, which have no word error rate, are dashed lines; the dotted
-    line at 50 % is guessing.
+    Bars are the intervals (or standard deviations) of the table; features,
+    which have no word error rate, are a dashed line; the dotted line at 50 %
+    is guessing. Controls are left to the table.
 
     Arguments
     ---------
@@ -29,6 +29,8 @@ def tradeoff(rows):
     figure, axes = _axes()
     models = list(dict.fromkeys(row.model for row in rows if row.wer))
     for row in rows:
+        if row.model == "control":  # as good as guessing, or in the table
+            continue
         if row.wer is None:
             axes.axhline(row.speaker.value, color="0.4", linestyle="--", lw=1)
             axes.annotate(
