@@ -274,7 +274,8 @@ def reopen(folder, run_opts=None):
         raise FileNotFoundError(f"{folder} holds no hyperparams.yaml: no run")
     values = path.read_text(encoding="utf-8")
     # Relative paths were the recipe's, and the folder may have moved.
-    started = re.search(r"^output_folder: (.+)$", values, re.M).group(1)
+    # A long path stands on a line of its own.
+    started = re.search(r"(?m)^output_folder:\s+(\S.*)$", values).group(1)
     here = str(Path(folder).resolve())
     values = re.sub(
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values

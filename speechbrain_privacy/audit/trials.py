@@ -54,7 +54,7 @@ def enrolments_of(speakers, size, seed=0):
     Example
     -------
     >>> groups, chosen, left, right = enrolments_of(np.array(list("aaaab")), 3)
-    >>> len(groups), (left == right).sum(), (left != right).sum()
+    >>> len(groups), int((left == right).sum()), int((left != right).sum())
     (1, 1, 1)
     """
     rng = np.random.default_rng(seed)
