@@ -96,6 +96,11 @@ def main(arguments=None):
         metavar=("LOW", "HIGH"),
         help="bounded memory, for any length: where scores are expected",
     )
+    score.add_argument(
+        "--distances",
+        action="store_true",
+        help="lower means more alike: turn the scores round",
+    )
     score.add_argument("--json", help="where the report goes as JSON")
     score.set_defaults(run_command=_score)
 
@@ -161,6 +166,7 @@ def _score(options):
         read_scores,
         read_speakers,
         stream_scores,
+        turned,
     )
     from speechbrain_privacy.report import score_lists
 
@@ -175,19 +181,26 @@ def _score(options):
                     f"--{option} needs the whole list: not with --stream"
                 )
         low, high = options.stream
-        found = score_lists.evaluate_stream(
-            stream_scores(options.file, **settings), low, high
-        )
+        pieces = stream_scores(options.file, **settings)
+        if options.distances:
+            pieces, low, high = map(turned, pieces), -high, -low
+        found = score_lists.evaluate_stream(pieces, low, high)
         print(score_lists.format_stream(found))
         report = asdict(found)
     else:
         if options.speakers:
             settings["speaker_of"] = read_speakers(options.speakers)
+        if options.permutations < 0:
+            raise ValueError("--permutations is a number of repetitions")
         scored = read_scores(options.file, **settings)
+        if options.distances:
+            scored = turned(scored)
         report = score_lists.evaluate_list(scored, options.permutations)
         print(score_lists.format_report(report))
         if options.compare:
             other = read_scores(options.compare, **settings)
+            if options.distances:
+                other = turned(other)
             found = score_lists.compare_lists(scored, other)
             print(
                 "\n"
@@ -232,16 +245,18 @@ def _report(options):
     print(f"\n{describe(runs)}", file=told)
     if adversaries := describe_adversaries(runs):
         print(f"\n{adversaries}", file=told)
+    compared = ""
     if options.compare:
         if len(runs) != 2:
             raise ValueError(f"--compare needs two runs, not {len(runs)}")
         found = compare_runs(*runs)
-        print(f"\n{format_differences(found, options.runs)}", file=told)
+        compared = format_differences(found, options.runs)
+        print(f"\n{compared}", file=told)
     if options.plot:
         picture = plots.save(plots.tradeoff(rows), options.plot)
         print(f"\npicture: {picture.resolve()}", file=told)
     if options.html:
-        page = write_page(runs, options.html)
+        page = write_page(runs, options.html, compared)
         print(f"\npage: {page.resolve()}", file=told)
 
 

@@ -3,7 +3,7 @@
 import csv
 import warnings
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,20 @@ def read_scores(path, columns=None, names=None, speaker_of=None):
     return _trials(path, _named(path, table, names), speaker_of)
 
 
+def turned(scored):
+    """A list of distances as one of scores: the signs turned round.
+
+    Arguments
+    ---------
+    scored : ScoreList
+
+    Returns
+    -------
+    ScoreList
+    """
+    return replace(scored, scores=-scored.scores)
+
+
 def read_speakers(path):
     """Reads who spoke what.
 
@@ -103,7 +117,15 @@ def read_speakers(path):
         for column in ("ID", "spk_id"):
             if column not in (reader.fieldnames or ()):
                 raise ScoreListError(f"{path}: row 1: no column '{column}'")
-        return {row["ID"]: row["spk_id"] for row in reader if row["spk_id"]}
+        found = {}
+        for number, row in enumerate(reader, start=2):
+            speaker = found.setdefault(row["ID"], row["spk_id"])
+            if speaker != row["spk_id"]:
+                raise ScoreListError(
+                    f"{path}: row {number}: '{row['ID']}' is spoken by "
+                    f"'{row['spk_id']}', above by '{speaker}'"
+                )
+    return {key: speaker for key, speaker in found.items() if speaker}
 
 
 def stream_scores(path, columns=None, names=None):
@@ -162,6 +184,11 @@ def _tables(path, columns, names, chunk):
         known = {alias for some in NAMES.values() for alias in some}
         known |= set((names or {}).values())
         if not any(cell.lower() in known or cell in known for cell in head):
+            if len(head) == 1 and any(mark in line for mark in ";\t ,"):
+                raise ScoreListError(
+                    f"{path}: row 1 is one cell ({head[0]}): .csv has commas, "
+                    ".tsv tabs and .txt spaces between its cells"
+                )
             raise ScoreListError(
                 f"{path}: row 1 ({', '.join(head)}) names no column that is "
                 "known: if the file has no header, give its columns, e.g. "
@@ -216,7 +243,10 @@ def _arrays(path):
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as fault:
-        raise ScoreListError(f"{path}: no NumPy archive: {fault}") from None
+        raise ScoreListError(
+            f"{path}: no NumPy archive of plain arrays (objects: astype(str)): "
+            f"{fault}"
+        ) from None
     if {"mated", "nonmated"} <= set(arrays):
         both = arrays["mated"].ravel(), arrays["nonmated"].ravel()
         return pandas.DataFrame(
@@ -321,8 +351,9 @@ def _speakers(path, names, speaker_of, first):
     lost = np.flatnonzero(speakers.isna().to_numpy())
     if len(lost):
         raise ScoreListError(
-            f"{path}: {len(lost)} utterances have no speaker, the first in "
-            f"trial {first + lost[0] + 1} ('{names.iloc[lost[0]]}')"
+            f"{path}: {len(lost)} trials have an utterance whose speaker is "
+            f"not known, the first is trial {first + lost[0] + 1} "
+            f"('{names.iloc[lost[0]]}')"
         )
     return speakers
 
@@ -343,7 +374,8 @@ def _mated(path, labels, left, right, first):
         if same is None:
             raise ScoreListError(
                 f"{path}: neither a column 'label' nor the speakers of both "
-                "sides: which trials are mated?"
+                "sides (columns enrolment_speaker and trial_speaker, or "
+                "--speakers): which trials are mated?"
             )
         return same
     labels = labels.astype("category")

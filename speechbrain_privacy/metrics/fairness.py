@@ -5,7 +5,7 @@ rates per group and their gaps, how they spread over speakers; and the same
 for what an attacker finds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,8 +29,8 @@ class GroupReport:
     ``gap`` is the rate of the ``worst`` group less that of the ``best`` and
     ``ratio`` their quotient (``None`` if the best makes no error),
     ``speaker_sd`` the standard deviation of the speakers' own rates. With
-    more than two groups the p-value of the gap is too small: worst and best
-    were looked up.
+    more than two groups worst and best were looked up: interval and p-value
+    of the gap allow for all pairs (Bonferroni).
     """
 
     rates: dict
@@ -127,8 +127,21 @@ def _gap_of_rates(errors, words, speakers, names, worst, best, level):
     replicates = np.concatenate(
         [replicates[0] + values[1], replicates[1] + values[0]]
     )
-    return jackknife_difference(
-        sum(values), replicates, np.concatenate(strata), level
+    return _for_all_pairs(
+        len(set(names.tolist())),
+        level,
+        lambda level: jackknife_difference(
+            sum(values), replicates, np.concatenate(strata), level
+        ),
+    )
+
+
+def _for_all_pairs(n_groups, level, difference):
+    """A difference that was looked up among those of all pairs of groups."""
+    n_pairs = n_groups * (n_groups - 1) // 2
+    found = difference(1 - (1 - level) / n_pairs)
+    return replace(
+        found, level=level, p_value=min(1.0, n_pairs * found.p_value)
     )
 
 
@@ -180,6 +193,8 @@ def check_counts(errors, words, speakers, groups):
         )
     if not (np.isfinite(errors).all() and (errors >= 0).all()):
         raise ValueError("an error count is negative, NaN or infinite")
+    if (errors != np.round(errors)).any():
+        raise ValueError("errors are counts, not rates: whole numbers")
     if not (np.isfinite(words).all() and (words >= 0).all()):
         raise ValueError("a word count is negative, NaN or infinite")
 
@@ -285,7 +300,8 @@ class PrivacyByGroup:
 
     ``metrics[group][name]`` is an ``Interval`` from trials between speakers
     of the group; ``gaps[name]`` the ``Difference`` of the two groups that
-    lie furthest apart, named by ``pairs[name]`` (low, high).
+    lie furthest apart, named by ``pairs[name]`` (low, high); with more than
+    two groups it allows for all pairs (Bonferroni).
     """
 
     metrics: dict
@@ -352,7 +368,13 @@ def privacy_by_group(
         order = sorted(groups, key=lambda group: found[group][name].value)
         low, high = order[0], order[-1]
         pairs[name] = (low, high)
-        gaps[name] = _gap_of_scores(data[low], data[high], name, level)
+        gaps[name] = _for_all_pairs(
+            len(groups),
+            level,
+            lambda level, ends=(data[low], data[high]), name=name: (
+                _gap_of_scores(*ends, name, level)
+            ),
+        )
     return PrivacyByGroup(found, gaps, pairs)
 
 

@@ -43,12 +43,14 @@ class StreamingReport:
 
     ``values[name]`` treats the scores of a bin as ties; the metric of the
     list itself lies in ``bounds[name]``. ``cllr`` is exact (no bounds).
+    ``n_outside`` scores lay outside the histogram.
     """
 
     values: dict
     bounds: dict
     n_mated: int
     n_nonmated: int
+    n_outside: int
 
 
 class ScoreHistogram:
@@ -85,7 +87,7 @@ class ScoreHistogram:
         self.low, self.high, self.n_bins = float(low), float(high), int(n_bins)
         self._counts = np.zeros((2, self.n_bins), dtype=np.int64)
         self._cllr = [0.0, 0.0]
-        self._outside = False
+        self._outside = 0
 
     def add(self, mated=(), nonmated=()):
         """Counts some more scores.
@@ -108,8 +110,8 @@ class ScoreHistogram:
                 )
         for kind, (scores, sign) in enumerate(zip(both, (-1.0, 1.0))):
             self._cllr[kind] += cllr_sum(scores, sign)
-            self._outside |= bool(
-                ((scores < self.low) | (scores > self.high)).any()
+            self._outside += int(
+                np.count_nonzero((scores < self.low) | (scores > self.high))
             )
             for start in range(0, len(scores), 1 << 20):
                 self._count(kind, scores[start : start + (1 << 20)])
@@ -154,7 +156,9 @@ class ScoreHistogram:
         # D_sys has bins over the whole range, which is unknown outside.
         if n_mated >= TRIALS_PER_BIN and not self._outside:
             values["linkability"], bounds["linkability"] = self._linkability()
-        return StreamingReport(values, bounds, n_mated, n_nonmated)
+        return StreamingReport(
+            values, bounds, n_mated, n_nonmated, self._outside
+        )
 
     def _linkability(self):
         """D_sys on coarse bins made of fine ones, and its bounds.

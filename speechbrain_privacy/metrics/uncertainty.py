@@ -281,6 +281,8 @@ def _log(p):
 
 
 def _interval(value, replicates, method, scale, strata, n_speakers, level):
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it lies between 0 and 1")
     limits = _jackknife if method == "jackknife" else _percentiles
     low, high, warning = limits(value, replicates, scale, strata, level)
     if not warning and n_speakers < SMALL_SAMPLE:

@@ -18,6 +18,8 @@ from speechbrain_privacy.metrics.scores import PooledScores
 
 #: Fewer trials of a kind make every number below unsteady.
 FEW_TRIALS = 30
+#: An AUC below this is no accident: lower scores mean more alike.
+TURNED = 0.4
 
 
 def eer(blocks):
@@ -359,6 +361,12 @@ def evaluate_scores(mated, nonmated, integration="sum"):
             f"{pooled.n_mated} mated and {pooled.n_nonmated} non-mated trials: "
             f"fewer than {FEW_TRIALS} of a kind say little"
         )
+    area = auc(blocks)
+    if area < TURNED:
+        warnings.append(
+            f"AUC is {100 * area:.0f} %, less than guessing: are these "
+            "distances? Higher scores must mean more alike"
+        )
     try:
         linked = linkability(pooled, integration=integration)
     except ArithmeticError as fault:
@@ -375,7 +383,7 @@ def evaluate_scores(mated, nonmated, integration="sum"):
         linkability=linked,
         expected_disclosure=expected_disclosure(blocks),
         worst_case_disclosure=worst_case_disclosure(blocks),
-        auc=auc(blocks),
+        auc=area,
         min_dcf=min_dcf(blocks),
         actual_dcf=actual_dcf(pooled.mated, pooled.nonmated),
         n_mated=pooled.n_mated,

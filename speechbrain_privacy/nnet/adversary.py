@@ -320,6 +320,8 @@ class Adversary(torch.nn.Module):
                 f"the adversary on '{self.attribute}' does not know its "
                 "number of classes: give n_classes or call set_classes"
             )
+        if labels.dim() == 2:  # as SpeechBrain's encoders give them
+            labels = labels.squeeze(1)
         if x.dim() != 3 or not x.shape[:1] == lengths.shape == labels.shape:
             raise ValueError(
                 "an adversary takes [batch, time, dim], [batch] lengths and "

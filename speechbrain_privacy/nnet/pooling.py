@@ -8,6 +8,10 @@ import torch
 
 def frame_counts(lengths, n_frames):
     """Relative lengths ``[batch]`` -> whole frames ``[batch]``, at least 1."""
+    if (lengths > 1.01).any():
+        raise ValueError(
+            f"lengths are relative, at most 1; got {float(lengths.max()):g}"
+        )
     return (lengths * n_frames).round().long().clamp(1, n_frames)
 
 

@@ -6,8 +6,12 @@ from speechbrain_privacy.metrics.comparison import (
     jackknife_difference,
     paired_ratio_difference,
 )
+from speechbrain_privacy.report.score_lists import p_value
 
-METRICS = {"eer": ("speaker EER, %", 100), "min_cllr": ("Cllr_min, bit", 1)}
+METRICS = {
+    "eer": ("speaker EER, points", 100),
+    "min_cllr": ("Cllr_min, bit", 1),
+}
 
 
 def compare_runs(a, b):
@@ -45,7 +49,9 @@ def compare_runs(a, b):
             *(zip(*(run["by_speaker"][s] for s in speakers)) for run in (a, b))
         )
         percent = [100 * np.array(some) for some in errors]
-        found["WER, %"] = paired_ratio_difference(*percent, words[0], speakers)
+        found["WER, points"] = paired_ratio_difference(
+            *percent, words[0], speakers
+        )
     for tap in a["audit"]["taps"]:
         if tap not in b["audit"]["taps"]:
             continue
@@ -96,7 +102,7 @@ def format_differences(found, names):
         lines.append(
             f"{title:{width}}  {difference.value:+7.2f} "
             f"[{difference.low:+.2f}, {difference.high:+.2f}]  "
-            f"p = {difference.p_value:.3f}  {verdict}"
+            f"{p_value(difference)}  {verdict}"
         )
     lines.append(
         "one training seed each: what another seed would give is not in the "

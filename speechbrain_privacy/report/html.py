@@ -32,7 +32,7 @@ figcaption, .note { color: #555; font-size: 0.86rem; }
 """
 
 
-def write_page(runs, path):
+def write_page(runs, path, comparison=""):
     """Writes the page.
 
     Arguments
@@ -40,6 +40,8 @@ def write_page(runs, path):
     runs : list of dict
         From ``summary.load_run``.
     path : str or Path
+    comparison : str
+        Text of ``compare.format_differences``, if any.
 
     Returns
     -------
@@ -54,6 +56,9 @@ def write_page(runs, path):
     ]
     if told := describe_adversaries(runs):
         parts.append(_note(told))
+    if comparison:
+        parts.append("<h2>Is the difference real?</h2>")
+        parts.append(f"<pre>{html.escape(comparison)}</pre>")
     parts += [
         "<h2>Pictures</h2><div class='pictures'>",
         _picture(
@@ -82,11 +87,12 @@ def write_page(runs, path):
         "</div>",
         "<h2>Every attacker</h2>",
         _note(
-            "Trained afresh on the frozen model. In bold: the one that "
-            "counts, chosen on the speakers named. Training accuracy: of the "
-            "last epoch, closed set."
+            "Of speakers, trained afresh on the frozen model. In bold: the one "
+            "that counts. Training accuracy: of the last epoch, closed set."
         ),
         _attackers(runs),
+        _note("Of attributes:"),
+        _attribute_attackers(runs),
     ]
     if groups := _groups(runs):
         parts += ["<h2>Does it work for everybody?</h2>", groups]
@@ -193,6 +199,22 @@ def _attackers(runs):
         "EER %, development",
         "training accuracy %",
     )
+    return _table(header, lines, bold)
+
+
+def _attribute_attackers(runs):
+    lines, bold = [], set()
+    for run in runs:
+        for tap, attacks in run["audit"]["taps"].items():
+            for attribute, attack in attacks.items():
+                if attribute in ("dim", "speaker"):
+                    continue
+                for name, found in attack["attackers"].items():
+                    if name == attack["chosen"]:
+                        bold.add(len(lines))
+                    rate = _range(found["eer"], 100)
+                    lines.append((_name(run, runs), tap, attribute, name, rate))
+    header = ("model", "representation", "attribute", "attacker", "EER %")
     return _table(header, lines, bold)
 
 

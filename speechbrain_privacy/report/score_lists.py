@@ -144,7 +144,12 @@ def format_report(report):
         )
     notes = [
         *overall["warnings"],
-        *(i["warning"] for i in report.get("intervals", {}).values()),
+        *(
+            f"{LINES[name][0]}: {interval['warning']}"
+            if interval["warning"].startswith("no speaker")
+            else interval["warning"]
+            for name, interval in report.get("intervals", {}).items()
+        ),
     ]
     lines += [f"note: {note}" for note in dict.fromkeys(filter(None, notes))]
     return "\n".join(lines)
@@ -156,6 +161,12 @@ def format_stream(report):
     for name, value in report.values.items():
         low, high = report.bounds.get(name, (value, value))
         lines.append(f"{name:22} {value:.6f}  in [{low:.6f}, {high:.6f}]")
+    if report.n_outside:
+        lines.append(
+            f"note: {report.n_outside} scores lie outside the range given: no "
+            "D_sys, and wider bounds; give a wider range"
+        )
+    lines.append("note: duplicates are not looked for in a stream")
     return "\n".join(lines)
 
 
@@ -221,16 +232,23 @@ def compare_lists(a, b):
     return {name: paired_difference(*data, name) for name in COMPARED}
 
 
+def p_value(difference):
+    """As text; never a plain zero."""
+    p = difference.p_value
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def format_comparison(found, a, b):
     """Differences as text, with a plain verdict."""
     lines = [f"{b} less {a}, same trials, jackknife over speakers:"]
     for name, difference in found.items():
         title, unit, _ = LINES[name]
         scale = 100 if unit == "%" else 1
+        unit = "points" if unit == "%" else unit
         real = "differs" if difference.p_value < 0.05 else "no evidence"
         lines.append(
             f"{title}: {scale * difference.value:+.3f} {unit} "
             f"[{scale * difference.low:+.3f}, {scale * difference.high:+.3f}], "
-            f"p = {difference.p_value:.3g}: {real}"
+            f"{p_value(difference)}: {real}"
         )
     return "\n".join(lines)

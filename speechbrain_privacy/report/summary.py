@@ -63,6 +63,8 @@ def load_run(folder):
         With one sentence, if the folder holds no finished run.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not the output folder of a run")
     parts = []
     for name in ("results.json", "audit.json"):
         if not (folder / name).is_file():
@@ -319,7 +321,8 @@ def describe(runs):
         f"{audit['taps'][next(iter(audit['taps']))]['speaker']['chosen_on']} "
         f"counts (here: {attackers});\n"
         "speaker EER: single utterances, all pairs; 5 enrolled: models of five "
-        f"utterances; {spread}.\n"
+        "utterances, the\nattacker that is strongest on single ones; "
+        f"{spread}.\n"
         "Higher EER = less is given away; 50 % is guessing."
         f"{warning}{_small(audit)}"
     )

@@ -368,3 +368,11 @@ def test_an_adversary_learns_a_planted_speaker(objective):
     floor = math.log(7) if objective == "pairs" else 0.0
     above = [loss - floor for loss in losses]
     assert sum(above[-5:]) < 0.6 * sum(above[:5])
+
+
+def test_labels_may_have_the_axis_that_encoders_give_them(batch):
+    member = Adversary(SIZE, n_classes=3).eval()
+    flat = member(*batch, SPEAKERS).loss
+    assert torch.equal(member(*batch, SPEAKERS.unsqueeze(1)).loss, flat)
+    with pytest.raises(ValueError, match="labels; got"):
+        member(*batch, SPEAKERS.repeat(2, 1).T)

@@ -64,6 +64,22 @@ def test_small_groups_do_not_raise_false_alarms():
     assert np.mean(np.array(found) < 0.05) < 0.13  # 0.18 with pooled freedom
 
 
+def test_more_groups_do_not_raise_more_false_alarms():
+    rng = np.random.default_rng(0)
+    groups = np.tile(list("abcdef"), 10)
+    found = [
+        group_rates(
+            rng.poisson(20 * np.exp(0.3 * rng.normal(size=60))),
+            np.full(60, 100),
+            np.arange(60),
+            groups,
+        ).gap
+        for _ in range(150)
+    ]
+    assert np.mean([gap.p_value < 0.05 for gap in found]) < 0.1
+    assert np.mean([gap.low > 0 for gap in found]) < 0.1
+
+
 def test_all_speakers_agreeing_is_not_certainty():
     gap = group_rates([1, 1, 2, 2], [10] * 4, list("abcd"), list("FFMM")).gap
     assert gap.p_value == 0.125
@@ -96,6 +112,7 @@ def test_groups_are_crossed():
     [
         (([1], [1, 2], ["a", "b"], ["F", "M"]), "of one length"),
         (([-1, 1], [1, 2], ["a", "b"], ["F", "M"]), "error count is negative"),
+        (([0.5, 1], [1, 2], ["a", "b"], ["F", "M"]), "counts, not rates"),
         (([1, 1], [1, np.nan], ["a", "b"], ["F", "M"]), "word count"),
         (([1, 1], [1, 2], ["a", "b"], ["F", "F"]), "two groups"),
         (([1, 1], [1, 2], ["a", "b"], ["F", "M"]), "has one speaker"),

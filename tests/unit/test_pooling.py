@@ -46,3 +46,8 @@ def test_relative_lengths_become_whole_frames():
 def test_an_unknown_pooling_is_named():
     with pytest.raises(ValueError, match="median"):
         make_pooling("median", 3)
+
+
+def test_lengths_in_frames_are_refused():
+    with pytest.raises(ValueError, match="relative, at most 1; got 50"):
+        frame_counts(torch.tensor([50.0, 20.0]), 50)

@@ -176,6 +176,8 @@ def test_the_command_prints_a_table_and_draws(tmp_path, capsys):
 def test_an_unfinished_run_is_one_sentence(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "holds no results.json" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "not the output folder of a run" in capsys.readouterr().err
 
 
 def test_plots_take_any_suffix(tmp_path):
@@ -227,11 +229,11 @@ def test_a_comparison_says_what_differs(two_runs, tmp_path, capsys):
     folders = list(map(str, two_runs))
     assert main(["report", *folders, "--compare"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"WER, % +\+1\d\.\d+ .* differs", told)
-    assert re.search(r"encoder: speaker EER, % +\+20\.00 .* differs", told)
+    assert re.search(r"WER, points +\+1\d\.\d+ .* differs", told)
+    assert re.search(r"encoder: speaker EER, points +\+20\.00 .* differs", told)
     assert re.search(r"encoder: Cllr_min, bit +\+0\.00 .* no evidence", told)
     found = compare_runs(*map(load_run, two_runs))
-    assert found["encoder: speaker EER, %"].value == pytest.approx(20.0)
+    assert found["encoder: speaker EER, points"].value == pytest.approx(20.0)
     assert main(["report", folders[0], "--compare"]) == 2
     assert "needs two runs" in capsys.readouterr().err
     other = load_run(two_runs[1])
@@ -276,13 +278,16 @@ def test_an_audit_of_another_schema_is_refused(two_runs):
 
 def test_a_page_holds_everything_and_needs_nothing(two_runs, tmp_path, capsys):
     page = tmp_path / "new" / "page.html"
-    status = main(["report", *map(str, two_runs), f"--html={page}"])
+    status = main(
+        ["report", *map(str, two_runs), f"--html={page}", "--compare"]
+    )
     assert status == 0 and str(page) in capsys.readouterr().out
     text = page.read_text()
     assert text.count("<svg") == 5
     for shown in ("attacker1", "development", "private", "20.0 [15.0, 25.0]",
                   "Does it work for everybody", "<b>attacker0</b>",
-                  "gap, F less M", "p = 0.50"):  # fmt: skip
+                  "gap, F less M", "p = 0.50", "Is the difference real?",
+                  "WER, points", "<b>a</b>"):  # fmt: skip
         assert shown in text, shown
     assert not re.search(r"(src|href)=.http", text)
     assert [p.name for p in page.parent.iterdir()] == ["page.html"]

@@ -129,7 +129,10 @@ def test_settings_that_do_not_fit_are_refused(trials, tmp_path):
         ({"columns": ["score"]}, "1 columns are given, row 1 has 4"),
         ({"names": {"score": "cos"}}, "no column 'cos'"),
         ({"names": {"sc0re": "score"}}, "'sc0re' is no column"),
-        ({"speaker_of": {"u0": "s"}}, "have no speaker, the first in trial"),
+        (
+            {"speaker_of": {"u0": "s"}},
+            "speaker is not known, the first is trial",
+        ),
     ):
         with pytest.raises(ScoreListError, match=message):
             read_scores(path, **settings)
@@ -144,6 +147,35 @@ def test_settings_that_do_not_fit_are_refused(trials, tmp_path):
         read_speakers(tmp_path / "none.csv")
     with pytest.raises(ScoreListError, match="no column 'spk_id'"):
         read_speakers(write(tmp_path / "m.csv", "ID,wav\n"))
+
+
+def test_one_utterance_of_two_speakers_is_a_fault(tmp_path):
+    path = write(tmp_path / "m.csv", "ID,spk_id\na,s1\nb,\na,s1\na,s2\n")
+    with pytest.raises(ScoreListError, match="row 5: 'a' is spoken by 's2'"):
+        read_speakers(path)
+    write(path, "ID,spk_id\na,s1\nb,\n")
+    assert read_speakers(path) == {"a": "s1"}
+
+
+def test_another_separator_is_named(tmp_path):
+    for text in ("score;label\n1;1\n", "score\tlabel\n1\t1\n"):
+        with pytest.raises(ScoreListError, match="row 1 is one cell"):
+            read_scores(write(tmp_path / "a.csv", text))
+
+
+def test_distances_are_noticed_and_turned_round(trials, tmp_path, capsys):
+    table, _ = trials
+    path, far = tmp_path / "a.csv", tmp_path / "b.csv"
+    table.to_csv(path, index=False)
+    table.assign(score=-table.score).to_csv(far, index=False)
+    for options in ([], ["--stream", "-1", "1"]):
+        assert main(["score", str(path), *options]) == 0
+        right = capsys.readouterr().out
+        assert "distances" not in right
+        assert main(["score", str(far), *options, "--distances"]) == 0
+        assert capsys.readouterr().out.replace("b.csv", "a.csv") == right
+    assert main(["score", str(far)]) == 0
+    assert "are these distances?" in capsys.readouterr().out
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
@@ -220,7 +252,8 @@ def test_the_command_evaluates_and_compares(trials, tmp_path, capsys):
     assert status == 0
     assert "72 mated and 1056 non-mated trials" in printed
     assert "most exposed speakers" in printed
-    assert "EER: +" in printed and "differs" in printed
+    assert "EER: +" in printed and "points" in printed
+    assert "p < 0.001: differs" in printed or "differs" in printed
     report = json.loads(out.read_text())
     assert report["compared"]["eer"]["p_value"] < 0.05
     assert report["null"]["linkability"]["mean"] > 0
@@ -242,6 +275,9 @@ def test_options_that_do_not_go_together_are_refused(trials, tmp_path, capsys):
     ):
         assert main(["score", str(path), *options]) == 2
         assert message in capsys.readouterr().err
+    assert main(["score", str(path), "--permutations=-5"]) == 2
+    assert main(["score", str(path), "--stream", "5", "6"]) == 0
+    assert "1128 scores lie outside" in capsys.readouterr().out
     assert main(["score", str(path), "--permutations=5"]) == 0
     assert "[4" in capsys.readouterr().out  # the null of the EER
     few = write(

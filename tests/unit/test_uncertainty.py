@@ -224,6 +224,9 @@ def test_unknown_names_are_refused():
     ):
         with pytest.raises(ValueError, match="'magic'"):
             call()
+    for level in (95, 0, -1):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            score_intervals(data, level=level)
     with pytest.raises(ValueError, match="two or more"):
         speaker_draws(1, 5)
 
