@@ -9,56 +9,43 @@ import pytest
 from tests.conftest import ROOT
 
 
+def printed(name, *arguments):
+    """What a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.skipif(
     sys.platform != "linux", reason="peak memory is read from Linux's /proc"
 )
 def test_adversary_overhead_prints_both_ratios():
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks/adversary_overhead.py"),
-            *("--seconds=6", "--repeats=1", "--threads=1"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=200,
+    text = printed(
+        "adversary_overhead.py", "--seconds=6", "--repeats=1", "--threads=1"
     )
-    assert done.returncode == 0, done.stderr
     for name in ("time", "memory"):
-        found = re.search(rf"^ratio {name} ([0-9.]+)$", done.stdout, re.M)
+        found = re.search(rf"^ratio {name} ([0-9.]+)$", text, re.M)
         assert float(found.group(1)) > 0
 
 
 def test_metrics_speed_prints_its_ratio():
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks/metrics_speed.py"),
-            *("--largest=1e6", "--peer-trials=2e3"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "all metrics, 1e+06 trials" in done.stdout
-    found = re.search(r"^ratio speechbrain_eer ([0-9]+)$", done.stdout, re.M)
+    text = printed("metrics_speed.py", "--largest=1e6", "--peer-trials=2e3")
+    assert "all metrics, 1e+06 trials" in text
+    found = re.search(r"^ratio speechbrain_eer ([0-9]+)$", text, re.M)
     assert float(found.group(1)) > 1
 
 
 def test_interval_coverage_prints_a_share_per_metric():
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks/interval_coverage.py"),
-            *("--speakers", "8", "--repetitions=10", "--noise", "1.0"),
-            *("--truth-speakers=60", "--methods", "jackknife", "bootstrap"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=200,
+    text = printed(
+        "interval_coverage.py",
+        *("--speakers", "8", "--repetitions=10", "--noise", "1.0"),
+        *("--truth-speakers=60", "--methods", "jackknife", "bootstrap"),
     )
-    assert done.returncode == 0, done.stderr
-    shares = re.findall(r"covers ([0-9.]+) %", done.stdout)
+    shares = re.findall(r"covers ([0-9.]+) %", text)
     assert len(shares) == 8
     assert all(float(share) >= 50 for share in shares)
