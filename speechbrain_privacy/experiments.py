@@ -173,23 +173,21 @@ def _majority(manifest, attribute):
 
 
 def _fairness(transcripts, rows, column):
-    """Word error rates by group; why not, where they cannot be compared."""
+    """Errors per word by group; why not, where they cannot be compared."""
     counts = [word_errors(ref, hyp) for _, ref, hyp in transcripts]
     lists = (
-        [100.0 * c.errors for c in counts],
+        [c.errors for c in counts],
         [c.reference for c in counts],
         [rows[key].get("spk_id", "") for key, _, _ in transcripts],
         [rows[key].get(column, "") for key, _, _ in transcripts],
     )
     found = {}
-    for name, function, scale in (
-        ("rates", group_rates, 1.0),
-        ("mixed_model", poisson_mixed_model, 100.0),
+    for name, function in (
+        ("rates", group_rates),
+        ("mixed_model", poisson_mixed_model),
     ):
         try:
-            found[name] = asdict(
-                function([e / scale for e in lists[0]], *lists[1:])
-            )
+            found[name] = asdict(function(*lists))
         except ValueError as fault:
             found[name] = {"not_compared": str(fault)}
     return found

@@ -93,8 +93,8 @@ class PLDA:
     After Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006,
     and Brummer and de Villiers, "The speaker partitioning problem", Odyssey
     2010: an embedding, scaled to length one, is a speaker's point, of
-    covariance B, plus noise of covariance W. Both are estimated by moments, and W is shrunk, since an
-    attacker may have few speakers.
+    covariance B, plus noise of covariance W. Both are estimated by moments,
+    and W is shrunk, since an attacker may have few speakers.
 
     Arguments
     ---------
@@ -102,6 +102,7 @@ class PLDA:
         Discriminant directions that are kept, at most.
     shrinkage : float
         Share of the mean variance in W.
+
     Example
     -------
     >>> rng = np.random.default_rng(0)

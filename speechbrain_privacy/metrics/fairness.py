@@ -6,6 +6,7 @@ for what an attacker finds.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from speechbrain_privacy.metrics.comparison import (
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.uncertainty import (
     SMALL_SAMPLE,
+    intervals_of,
     ratio_interval,
-    score_intervals,
     score_replicates,
 )
 
@@ -346,48 +347,41 @@ def privacy_by_group(
         if mated.all() or not mated.any():
             raise ValueError(f"group '{group}' has trials of one kind only")
         data[group] = SpeakerScores.of_pairs(scores[of], left[of], right[of])
+    estimates, without = {}, {}
+    for group, some in data.items():
+        estimates[group], without[group] = score_replicates(some, metrics)
+        if not all(np.isfinite(v).all() for v in without[group].values()):
+            raise ValueError(
+                f"group '{group}' has {len(some.speakers)} speakers: too few "
+                "for trials of both kinds without any one of them"
+            )
     found = {
-        group: score_intervals(some, metrics, level=level)
-        for group, some in data.items()
-    }
-    few = [
-        group
+        group: intervals_of(
+            estimates[group],
+            without[group],
+            len(data[group].speakers),
+            level=level,
+        )
         for group in groups
-        if any(
-            i.warning.startswith(f"{i.n_speakers} speakers are too few")
-            for i in found[group].values()
-        )
-    ]
-    if few:
-        raise ValueError(
-            f"group '{few[0]}' has {len(data[few[0]].speakers)} speakers: too "
-            "few for trials of both kinds without any one of them"
-        )
+    }
     gaps, pairs = {}, {}
     for name in metrics:
-        order = sorted(groups, key=lambda group: found[group][name].value)
-        low, high = order[0], order[-1]
-        pairs[name] = (low, high)
+        order = sorted(groups, key=lambda group: estimates[group][name])
+        low, high = pairs[name] = order[0], order[-1]
+        values = estimates[low][name], estimates[high][name]
+        # Leaving a speaker out changes the metric of one group only.
+        replicates = [
+            values[1] - without[low][name],
+            without[high][name] - values[0],
+        ]
         gaps[name] = _for_all_pairs(
             len(groups),
             level,
-            lambda level, ends=(data[low], data[high]), name=name: (
-                _gap_of_scores(*ends, name, level)
+            partial(
+                jackknife_difference,
+                values[1] - values[0],
+                np.concatenate(replicates),
+                np.repeat([0, 1], [len(some) for some in replicates]),
             ),
         )
     return PrivacyByGroup(found, gaps, pairs)
-
-
-def _gap_of_scores(low, high, name, level):
-    values, replicates = [], []
-    for some in (low, high):
-        estimates, without = score_replicates(some, [name])
-        values.append(estimates[name])
-        replicates.append(without[name])
-    # Leaving a speaker out changes the metric of one group only.
-    return jackknife_difference(
-        values[1] - values[0],
-        np.concatenate([values[1] - replicates[0], replicates[1] - values[0]]),
-        np.repeat([0, 1], [len(some) for some in replicates]),
-        level,
-    )

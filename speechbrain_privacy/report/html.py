@@ -6,6 +6,7 @@ from pathlib import Path
 
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.summary import (
+    ENROLMENT,
     FEATURES,
     HEADER,
     describe,
@@ -180,7 +181,7 @@ def _attackers(runs):
                         name,
                         _range(rate, 100),
                         _range(enrolled["intervals"]["eer"], 100)
-                        if (enrolled := found.get("enrolment_5"))
+                        if (enrolled := found.get(ENROLMENT))
                         else "-",
                         f"{found['all']['intervals']['min_cllr']['value']:.3f}",
                         f"{100 * found['dev_eer']:.1f}"
@@ -232,7 +233,7 @@ def _groups(runs):
                         _name(run, runs),
                         f"{column} {group}",
                         str(rates["speakers"][group]),
-                        _range(rate, 1),
+                        _range(rate, 100),
                         *(
                             _group_eer(tap, column, group)
                             for tap in run["audit"]["taps"].values()
@@ -245,7 +246,7 @@ def _groups(runs):
                     _name(run, runs),
                     f"gap, {rates['worst']} less {rates['best']}",
                     "",
-                    f"{_range(gap, 1)}, p = {gap['p_value']:.2f}",
+                    f"{_range(gap, 100)}, p = {gap['p_value']:.2f}",
                     *(
                         _group_gap(tap, column)
                         for tap in run["audit"]["taps"].values()

@@ -37,7 +37,10 @@ def write_run(folder, name, seed, wer, eers):
         "fairness": {
             "gender": {
                 "rates": {
-                    "rates": {"F": interval(wer + 1), "M": interval(wer)},
+                    "rates": {
+                        "F": interval(wer / 100),
+                        "M": interval(wer / 100),
+                    },
                     "gap": {**interval(1.0), "p_value": 0.2},
                     "worst": "F",
                     "best": "M",
