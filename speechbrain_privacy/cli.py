@@ -57,6 +57,20 @@ def main(arguments=None):
         required=True,
         help="YAML block, e.g. hparams/attacks/thorough.yaml",
     )
+    audit.add_argument(
+        "--attacker_data",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar=("MANIFEST", "DATA_ROOT"),
+        help="more speech for the attackers to learn on; may be repeated",
+    )
+    audit.add_argument(
+        "--unprotected",
+        metavar="RUN",
+        help="a run on the same data, for attackers who do not know of the "
+        "protection",
+    )
     audit.add_argument("--seed", type=int, help="of the attackers")
     audit.add_argument("--device", default="cpu")
     audit.add_argument("--cache", help="folder to keep the representations in")
@@ -127,28 +141,24 @@ def make_minispeech(arguments=None):
 
 def _audit(options):
     from speechbrain_privacy.dataio.files import write_json
-    from speechbrain_privacy.experiments import AUDIT, load_suite, reopen
+    from speechbrain_privacy.experiments import AUDIT
     from speechbrain_privacy.report.summary import print_runs
+    from speechbrain_privacy.runs import audit_run
 
-    brain, data, hparams = reopen(options.run, {"device": options.device})
-    before = hparams["audit"]
-    auditor = load_suite(
+    for given in options.attacker_data:
+        if len(given) > 2:
+            raise ValueError(
+                "--attacker_data is a manifest and what its $data_root stands "
+                f"for, not {' '.join(given)}"
+            )
+    found = audit_run(
+        options.run,
         options.attackers,
-        before.taps,
-        before.attributes,
-        clear=before.clear,
-        weak=before.weak,
-        enrolment=before.enrolment,
-        cache=options.cache,
-    )
-    if options.seed is not None:
-        auditor.seed = options.seed
-    found = auditor.run(
-        brain,
-        *(
-            (data.datasets[split], data.manifests[split])
-            for split in ("train", "test", "valid")
-        ),
+        [(path, *(root or [""])) for path, *root in options.attacker_data],
+        options.unprotected,
+        options.seed,
+        options.device,
+        options.cache,
     )
     write_json(options.output or Path(options.run) / AUDIT, found)
     if options.output:
@@ -232,6 +242,7 @@ def _report(options):
     from speechbrain_privacy.report.summary import (
         describe,
         describe_adversaries,
+        describe_scenarios,
         format_table,
         load_run,
         summarise,
@@ -243,8 +254,9 @@ def _report(options):
     # A table for a program stands alone.
     told = sys.stdout if options.format in ("text", "markdown") else sys.stderr
     print(f"\n{describe(runs)}", file=told)
-    if adversaries := describe_adversaries(runs):
-        print(f"\n{adversaries}", file=told)
+    for further in (describe_adversaries(runs), describe_scenarios(runs)):
+        if further:
+            print(f"\n{further}", file=told)
     compared = ""
     if options.compare:
         if len(runs) != 2:

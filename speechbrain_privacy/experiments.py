@@ -3,19 +3,15 @@
 A recipe's ``train.py`` says what goes in; values come from its YAML.
 """
 
-import re
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.dataio.asr import load_asr_data
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -245,100 +241,3 @@ def audit(brain, data, auditor, output_folder):
     )
     write_json(Path(output_folder) / AUDIT, found)
     return found
-
-
-def reopen(folder, run_opts=None):
-    """A finished CTC run, as it was: its Brain with the last checkpoint.
-
-    Arguments
-    ---------
-    folder : str or Path
-        Its output folder, with the ``hyperparams.yaml`` that was saved.
-    run_opts : dict, optional
-        Of the Brain, e.g. the device.
-
-    Returns
-    -------
-    tuple
-        Brain, ``ASRData`` and the values of the YAML.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds no run, or no checkpoint.
-    """
-    path = Path(folder) / "hyperparams.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no hyperparams.yaml: no run")
-    values = path.read_text(encoding="utf-8")
-    # Relative paths were the recipe's, and the folder may have moved.
-    # A long path stands on a line of its own.
-    started = re.search(r"(?m)^output_folder:\s+(\S.*)$", values).group(1)
-    here = str(Path(folder).resolve())
-    values = re.sub(
-        rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
-    )
-    hparams = load_hyperpyyaml(values)
-    manifests = {
-        split: hparams[f"{split}_manifest"]
-        for split in SPLITS
-        if Path(hparams[f"{split}_manifest"] or "-").is_file()
-    }
-    for split in SPLITS[:3]:
-        if split not in manifests:
-            raise FileNotFoundError(
-                f"{path}: the {split} manifest "
-                f"'{hparams[f'{split}_manifest']}' is not there"
-            )
-    data = load_asr_data(
-        manifests,
-        hparams["tokenizer"],
-        hparams["attributes"],
-        save_folder=hparams["save_folder"],
-        data_folder=hparams["data_folder"],
-        sample_rate=hparams["model"]["sample_rate"],
-        frames_per_second=hparams["model"]["frames_per_second"],
-    )
-    brain = hparams["brain"](
-        modules=hparams["modules"],
-        hparams=hparams,
-        run_opts=run_opts or {},
-        checkpointer=hparams["checkpointer"],
-        n_classes=data.labels.sizes,
-    )
-    if brain.checkpointer.find_checkpoint() is None:
-        raise FileNotFoundError(f"{folder} holds no checkpoint")
-    brain.on_evaluate_start()
-    return brain, data, hparams
-
-
-def load_suite(path, taps, attributes, **settings):
-    """An audit of the given taps with the attackers of a YAML block.
-
-    Arguments
-    ---------
-    path : str or Path
-        ``hparams/attacks/thorough.yaml`` or alike: ``speaker``,
-        ``attribute``, ``text``, ``speeds`` and ``seed``.
-    taps : dict
-        Name -> ``Tap``.
-    attributes : list of str
-    **settings
-        Further ones of ``Audit``.
-
-    Returns
-    -------
-    Audit
-    """
-    with open(path, encoding="utf-8") as file:
-        suite = load_hyperpyyaml(file)
-    return Audit(
-        taps,
-        suite["speaker"],
-        suite["attribute"],
-        attributes,
-        text_attackers=suite["text"],
-        speeds=suite["speeds"],
-        seed=suite["seed"],
-        **settings,
-    )

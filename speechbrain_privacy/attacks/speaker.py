@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from speechbrain_privacy.attacks.backends import Cosine, enrol
+from speechbrain_privacy.attacks.backends import (
+    Cosine,
+    enrol,
+    procrustes,
+    unit,
+)
 
 
 class SpeakerAttacker:
@@ -55,23 +60,47 @@ class SpeakerAttacker:
             backend.fit(embeddings, speakers)
         return curve
 
-    def score(self, data, groups):
+    def rotation(self, protected, original):
+        """The rotation of embeddings that undoes a protection best.
+
+        Arguments
+        ---------
+        protected, original : Representations
+            Of the same utterances, in the same order.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``[dim, dim]``, orthogonal; for ``score``.
+        """
+        return procrustes(
+            self.embedder.embed(protected), self.embedder.embed(original)
+        )
+
+    def score(self, data, groups, enrolment=None, rotation=None):
         """Scores speaker models against all utterances.
 
         Arguments
         ---------
         data : Representations
         groups : list of sequence of int
-            Utterances that enrol each model, as places in ``data``.
+            Utterances that enrol each model, as places in ``enrolment``.
+        enrolment : Representations, optional
+            Where models come from. Default: ``data``.
+        rotation : numpy.ndarray, optional
+            Of the embeddings of ``data``, from ``rotation``.
 
         Returns
         -------
         dict
             Back-end -> ``[models, utterances]``.
         """
-        embeddings = self.embedder.embed(data)
-        models, counts = enrol(embeddings, groups)
+        tests = self.embedder.embed(data)
+        source = tests if enrolment is None else self.embedder.embed(enrolment)
+        if rotation is not None:
+            tests = unit(tests) @ rotation
+        models, counts = enrol(source, groups)
         return {
-            name: np.asarray(backend.score(models, embeddings, counts))
+            name: np.asarray(backend.score(models, tests, counts))
             for name, backend in self.backends.items()
         }

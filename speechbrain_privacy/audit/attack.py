@@ -11,6 +11,7 @@ from speechbrain_privacy.audit.trials import (
 )
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
 from speechbrain_privacy.metrics.fairness import privacy_by_group
+from speechbrain_privacy.metrics.legal import legal_criteria
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.uncertainty import score_intervals
 from speechbrain_privacy.metrics.verification import eer, equal_error_rate
@@ -71,8 +72,9 @@ def attack_speakers(
     dict
         ``attackers``: name -> pairings, learning curve, EER on the
         development speakers; ``chosen``, ``chosen_on``; of the chosen one
-        ``null``: the levels of shuffled speakers, and ``groups``: privacy by
-        group of each column in ``same``.
+        ``null``: the levels of shuffled speakers, ``groups``: privacy by
+        group of each column in ``same``, and ``legal``: linking and singling
+        out for each size of speaker models.
     """
     found, test_scores = {}, {}
     for name, make in attackers.items():
@@ -124,7 +126,35 @@ def attack_speakers(
             column: _by_group(scores, left, right, test, column)
             for column in same
         },
+        "legal": _legal(test_scores[chosen], test, enrolment, seed),
     }
+
+
+def _legal(matrices, test, enrolment, seed):
+    """Legal criteria by pairing; why not, where there are too few items."""
+    speakers = test.labels("spk_id")
+    found = {}
+    for pairing, matrix in matrices.items():
+        groups = _models(speakers, enrolment, seed)[pairing]
+        scores = np.array(matrix, float)
+        for row, group in zip(scores, groups):
+            row[list(group)] = np.nan
+        models = [speakers[group[0]] for group in groups]
+        try:
+            criteria = legal_criteria(scores, models, speakers, seed=seed)
+        except ValueError as fault:
+            found[pairing] = {"not_searched": str(fault)}
+        else:
+            found[pairing] = {n: asdict(v) for n, v in criteria.items()}
+    return found
+
+
+def _models(speakers, enrolment, seed):
+    """Pairing -> the utterances of each speaker model."""
+    models = {"all": all_pairs(speakers)[0]}
+    for size in enrolment:
+        models[f"enrolment_{size}"] = enrolments_of(speakers, size, seed)[0]
+    return models
 
 
 def _by_group(scores, left, right, test, column):
@@ -138,12 +168,9 @@ def _by_group(scores, left, right, test, column):
 
 def _score(attacker, some, enrolment, seed):
     """Back-end -> pairing -> matrix ``[models, utterances]``."""
-    speakers = some.labels("spk_id")
-    sizes = {"all": all_pairs(speakers)[0]}
-    for size in enrolment:
-        sizes[f"enrolment_{size}"] = enrolments_of(speakers, size, seed)[0]
+    models = _models(some.labels("spk_id"), enrolment, seed)
     result = {}
-    for pairing, groups in sizes.items():
+    for pairing, groups in models.items():
         if not groups:
             continue
         for backend, matrix in attacker.score(some.data, groups).items():

@@ -11,14 +11,20 @@ from speechbrain_privacy.audit.attack import (
     attack_attribute,
     attack_speakers,
 )
+from speechbrain_privacy.audit.checks import check_splits, may_choose
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.audit.representations import Representations, extract
-from speechbrain_privacy.dataio.manifest import ManifestError
+from speechbrain_privacy.audit.representations import (
+    Representations,
+    Tap,
+    extract,
+)
+from speechbrain_privacy.audit.scenarios import attack_unaware
 
 logger = get_logger(__name__)
 
 SCHEMA = 2
 TEXT = "text"
+WAVEFORM = "waveform"
 
 
 class Audit:
@@ -40,6 +46,9 @@ class Audit:
         Two-class manifest columns to infer, e.g. ``["gender"]``.
     text_attackers : dict, optional
         Speaker attackers on transcripts: what words alone give away.
+    waveform_attackers : dict, optional
+        Speaker attackers on the audio itself: what there is to find without
+        any features.
     enrolment : list of int
         Sizes of speaker models, beside single utterances.
     speeds : list of float
@@ -65,6 +74,7 @@ class Audit:
         attribute_attackers,
         attributes=("gender",),
         text_attackers=None,
+        waveform_attackers=None,
         enrolment=(5,),
         speeds=(1.0,),
         clear=None,
@@ -78,11 +88,14 @@ class Audit:
             raise ValueError(f"clear is '{clear}', which is no tap")
         if 1.0 not in speeds:
             raise ValueError("an audit needs training speech at speed 1.0")
+        if waveform_attackers and WAVEFORM in taps:
+            raise ValueError(f"'{WAVEFORM}' names what waveform_attackers hear")
         self.taps = taps
         self.speaker_attackers = speaker_attackers
         self.attribute_attackers = attribute_attackers
         self.attributes = list(attributes)
         self.text_attackers = text_attackers or {}
+        self.waveform_attackers = waveform_attackers or {}
         self.enrolment = list(enrolment)
         self.speeds = list(speeds)
         self.clear = clear
@@ -90,7 +103,9 @@ class Audit:
         self.seed = seed
         self.cache = cache
 
-    def run(self, brain, train, test, dev=None, progressbar=True):
+    def run(
+        self, brain, train, test, dev=None, unprotected=None, progressbar=True
+    ):
         """Taps, attacks and scores.
 
         Arguments
@@ -102,6 +117,9 @@ class Audit:
             scored on the second. They must not share a speaker.
         dev : tuple, optional
             Other speakers, to choose the attacker that counts.
+        unprotected : tuple, optional
+            ``(brain, train, test)``: the same utterances and taps without
+            protection, for attackers who know nothing else.
         progressbar : bool
 
         Returns
@@ -113,7 +131,7 @@ class Audit:
         """
         self.check(train[1], test[1])
         splits = {"train": train, "test": test}
-        if dev is not None and _may_choose(dev[1], train[1], test[1]):
+        if dev is not None and may_choose(dev[1], train[1], test[1]):
             splits["dev"] = dev
         given = {
             name: self._utterances(brain, name, *split, progressbar)
@@ -139,20 +157,28 @@ class Audit:
         settings = {"device": brain.device, "progressbar": progressbar}
         for tap in self.taps:
             result["taps"][tap] = self._attack(tap, given, settings)
-        result["controls"] = self._controls(given, splits)
+        result["controls"] = self._controls(given, splits, settings)
+        if unprotected is not None:
+            result["unaware"] = self._unaware(given, unprotected, settings)
         if self.clear:
-            result["too_weak"] = self._too_weak(result["taps"][self.clear])
+            heard = [result["taps"][self.clear]["speaker"]]
+            if self.waveform_attackers:
+                heard.append(result["controls"][WAVEFORM])
+            result["too_weak"] = self._too_weak(heard)
         return result
 
     def _utterances(self, brain, name, dataset, manifest, progressbar):
         """Tap -> utterances; those at other speeds are other speakers."""
         rows = {row["ID"]: row for row in manifest.rows}
         speeds = self.speeds if name == "train" else [1.0]
-        identity = self.cache and _identity(brain, manifest, self.taps)
+        taps = {**self.taps}
+        if self.waveform_attackers:
+            taps[WAVEFORM] = Tap()
+        identity = self.cache and _identity(brain, manifest, taps)
         found = {
             speed: extract(
                 brain,
-                self.taps,
+                taps,
                 dataset,
                 progressbar=progressbar,
                 speed=speed,
@@ -165,35 +191,23 @@ class Audit:
         return {
             tap: {
                 speed: Utterances(
-                    taps[tap],
-                    tuple(_at_speed(rows[key], speed) for key in taps[tap].ids),
+                    data[tap],
+                    tuple(_at_speed(rows[key], speed) for key in data[tap].ids),
                 )
-                for speed, taps in found.items()
+                for speed, data in found.items()
             }
-            for tap in self.taps
+            for tap in taps
         }
 
     def _attack(self, tap, given, settings):
         train = given["train"][tap]
-        seconds = sum(row["duration"] for row in train[1.0].rows)
-        fit = {
-            "seed": self.seed,
-            "frames_per_second": len(train[1.0].data.frames) / seconds,
-            **settings,
-        }
+        fit = {"frames_per_second": _rate(train[1.0]), **settings}
         test = given["test"][tap][1.0]
         dev = given["dev"][tap][1.0] if "dev" in given else None
-        logger.info(f"attacking '{tap}'")
         found = {
             "dim": test.data.dim,
-            "speaker": attack_speakers(
-                self.speaker_attackers,
-                _together(list(train.values())),
-                test,
-                dev,
-                same=self.attributes,
-                enrolment=self.enrolment,
-                **fit,
+            "speaker": self._attack_speakers(
+                self.speaker_attackers, tap, given, settings
             ),
         }
         for attribute in self.attributes:
@@ -203,23 +217,46 @@ class Audit:
                 train[1.0],
                 test,
                 dev,
+                seed=self.seed,
                 **fit,
             )
         return found
 
-    def _controls(self, given, splits):
-        """What words alone give away."""
+    def _attack_speakers(self, attackers, tap, given, settings):
+        logger.info(f"attacking '{tap}'")
+        train = given["train"][tap]
+        return attack_speakers(
+            attackers,
+            _together(list(train.values())),
+            given["test"][tap][1.0],
+            given["dev"][tap][1.0] if "dev" in given else None,
+            same=self.attributes,
+            enrolment=self.enrolment,
+            seed=self.seed,
+            frames_per_second=_rate(train[1.0]),
+            **settings,
+        )
+
+    def _controls(self, given, splits, settings):
+        """What words alone give away, and the audio as it is."""
         controls = {}
+        if self.waveform_attackers:
+            controls[WAVEFORM] = self._attack_speakers(
+                self.waveform_attackers, WAVEFORM, given, settings
+            )
         if self.text_attackers:
             read = {
                 name: Utterances(
                     Transcripts(
-                        tuple(row["ID"] for row in manifest.rows),
-                        tuple(row.get("wrd", "") for row in manifest.rows),
+                        tuple(row["ID"] for row in rows),
+                        tuple(row["wrd"] for row in rows),
                     ),
-                    manifest.rows,
+                    rows,
                 )
-                for name, (_, manifest) in splits.items()
+                for name, rows in (
+                    (name, tuple(r for r in manifest.rows if r.get("wrd")))
+                    for name, (_, manifest) in splits.items()
+                )
             }
             controls[TEXT] = attack_speakers(
                 self.text_attackers,
@@ -232,11 +269,33 @@ class Audit:
             )
         return controls
 
-    def _too_weak(self, clear):
+    def _unaware(self, given, unprotected, settings):
+        """Attackers who learnt on the same utterances without protection."""
+        brain, train, test = unprotected
+        progressbar = settings["progressbar"]
+        train = self._utterances(
+            brain, "unprotected-train", *train, progressbar
+        )
+        test = self._utterances(brain, "unprotected-test", *test, progressbar)
+        return {
+            tap: attack_unaware(
+                self.speaker_attackers,
+                (train[tap][1.0], given["train"][tap][1.0]),
+                (test[tap][1.0], given["test"][tap][1.0]),
+                seed=self.seed,
+                frames_per_second=_rate(train[tap][1.0]),
+                **settings,
+            )
+            for tap in self.taps
+            if tap != self.clear
+        }
+
+    def _too_weak(self, heard):
         """Attackers that find too little where everything is to be found."""
         return sorted(
             name
-            for name, attack in clear["speaker"]["attackers"].items()
+            for attacks in heard
+            for name, attack in attacks["attackers"].items()
             if attack["all"]["overall"]["eer"] > self.weak
         )
 
@@ -250,53 +309,9 @@ class Audit:
         Raises
         ------
         ManifestError
-            If the two share a speaker, a test utterance has none, training
-            has fewer than two, an attribute has not two classes or differs
-            within a speaker, or there are no words for an attacker who
-            reads.
+            See ``checks.check_splits``.
         """
-        if self.text_attackers:
-            for manifest in (train, test):
-                if "wrd" not in manifest.columns or not manifest.known("wrd"):
-                    raise ManifestError(
-                        f"{manifest.path}: column 'wrd' is empty: an attacker "
-                        "who reads needs words; take text_attackers out"
-                    )
-        common = train.known("spk_id") & test.known("spk_id")
-        if common:
-            raise ManifestError(
-                f"{test.path}: speaker '{min(common)}' is also in "
-                f"{train.path}: an audit's speakers must be new to "
-                "the attacker"
-            )
-        if "" in test.values("spk_id"):
-            raise ManifestError(
-                f"{test.path}: an utterance has an empty 'spk_id': speaker "
-                "trials need every speaker"
-            )
-        for manifest in (train, test):
-            if len(manifest.known("spk_id")) < 2:
-                raise ManifestError(
-                    f"{manifest.path}: column 'spk_id' has fewer than two "
-                    "speakers: an audit has nothing to tell apart"
-                )
-        if len(set(test.values("spk_id"))) == len(test.rows):
-            raise ManifestError(
-                f"{test.path}: no speaker has two utterances: there are no "
-                "mated trials"
-            )
-        for attribute in self.attributes:
-            known = train.known(attribute)
-            if len(known) != 2 or not known <= test.known(attribute):
-                raise ManifestError(
-                    f"column '{attribute}' has {len(known)} values in "
-                    f"{train.path}, {len(test.known(attribute))} in "
-                    f"{test.path}: this audit infers two-class attributes "
-                    "that both have; take it out of the audit's attributes"
-                )
-
-            for manifest in (train, test):
-                _one_value_each(manifest, attribute)
+        check_splits(train, test, self.attributes, bool(self.text_attackers))
 
     @staticmethod
     def _describe(manifest):
@@ -316,32 +331,6 @@ def _at_speed(row, speed):
     return {**row, "spk_id": f"{row['spk_id']}@{speed:g}"}
 
 
-def _one_value_each(manifest, attribute):
-    """A speaker with two values of an attribute is a fault in a manifest."""
-    found = {}
-    for row in manifest.rows:
-        value = row[attribute]
-        if value and found.setdefault(row["spk_id"], value) != value:
-            raise ManifestError(
-                f"{manifest.path}: speaker '{row['spk_id']}' has both "
-                f"'{found[row['spk_id']]}' and '{value}' in '{attribute}'"
-            )
-
-
-def _may_choose(dev, train, test):
-    """Whether attackers can be chosen on these speakers, and why not."""
-    speakers = dev.values("spk_id")
-    distinct = set(speakers)
-    if distinct & (train.known("spk_id") | test.known("spk_id")):
-        logger.warning(
-            f"{dev.path} shares speakers with training or test: attackers "
-            "are not chosen on it"
-        )
-        return False
-    # Some mated and some non-mated trials, and everybody named.
-    return "" not in distinct and 1 < len(distinct) < len(speakers)
-
-
 def _identity(brain, manifest, taps):
     """Names the model, the data and the taps of cached representations."""
     digest = hashlib.sha256(repr(brain.modules).encode())
@@ -358,6 +347,12 @@ def _identity(brain, manifest, taps):
     for name, tap in taps.items():
         digest.update(f"{name} {tap.module} {tap.softmax}".encode())
     return digest.hexdigest()
+
+
+def _rate(some):
+    """Frames per second."""
+    seconds = sum(row["duration"] for row in some.rows)
+    return len(some.data.frames) / seconds
 
 
 def _together(parts):

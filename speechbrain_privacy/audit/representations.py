@@ -153,9 +153,10 @@ class Tap:
 
     Arguments
     ---------
-    module : str
+    module : str, optional
         Dotted path below ``brain.modules``; its output, ``[batch, time,
-        dim]`` (or the first of a tuple), is recorded.
+        dim]`` (or the first of a tuple), is recorded. Without one it is the
+        waveform, ``[batch, samples, 1]``.
     softmax : bool
         Turn logits into posteriors.
 
@@ -165,7 +166,7 @@ class Tap:
     'head'
     """
 
-    def __init__(self, module, softmax=False):
+    def __init__(self, module=None, softmax=False):
         self.module = module
         self.softmax = softmax
 
@@ -234,10 +235,11 @@ def extract(
 
         return hook
 
-    modules = {name: _module(brain, name, tap) for name, tap in taps.items()}
+    inside = {name: tap for name, tap in taps.items() if tap.module}
+    modules = {name: _module(brain, name, tap) for name, tap in inside.items()}
     handles = [
         modules[name].register_forward_hook(record(name, tap))
-        for name, tap in taps.items()
+        for name, tap in inside.items()
     ]
     brain.modules.eval()
     loader = brain.make_dataloader(
@@ -255,6 +257,8 @@ def extract(
                 if speed != 1.0:
                     batch.sig = _faster(batch.sig, speed)
                 latest.clear()
+                for name in taps.keys() - inside.keys():
+                    latest[name] = batch.sig.data.unsqueeze(2)
                 out = brain.compute_forward(batch, sb.Stage.TEST)
                 # At the encoder's rate its own lengths count, else the input's.
                 hidden_frames = out.log_probs.shape[1]

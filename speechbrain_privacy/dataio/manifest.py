@@ -161,6 +161,37 @@ def _checked_row(path, number, row, columns, seen, data_root):
     return row
 
 
+def joined(manifests):
+    """Several manifests as one; a name is one speaker in all of them.
+
+    Arguments
+    ---------
+    manifests : list of Manifest
+        The first decides on the columns; cells that others lack are empty.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    ManifestError
+        If an ``ID`` occurs in two of them.
+    """
+    first = manifests[0]
+    where, rows = {}, []
+    for manifest in manifests:
+        for row in manifest.rows:
+            other = where.setdefault(row["ID"], manifest.path)
+            if other is not manifest.path:
+                raise ManifestError(
+                    f"{manifest.path}: '{row['ID']}' stands in {other} already"
+                )
+            rows.append({name: row.get(name, "") for name in first.columns})
+    names = " + ".join(manifest.path.name for manifest in manifests)
+    return Manifest(first.path.with_name(names), first.columns, tuple(rows))
+
+
 def write_manifest(path, rows):
     """Writes a manifest through a temporary name.
 

@@ -9,12 +9,22 @@ from speechbrain_privacy.report.summary import (
     ENROLMENT,
     FEATURES,
     HEADER,
+    SCENARIO_HEADER,
     describe,
     describe_adversaries,
+    interval_text,
+    scenario_lines,
     summarise,
     table_lines,
 )
 
+KNOWLEDGE = {
+    "unprotected": "attack on the unprotected model: is the attacker good?",
+    "ignorant": "learnt and enrolled without protection",
+    "aligned": "as ignorant, trials rotated back (Procrustes)",
+    "lazy-informed": "learnt without, enrolled with protection",
+    "semi-informed": "learnt and enrolled with protection",
+}
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto;
   max-width: 68rem; padding: 0 1rem; }
@@ -95,6 +105,25 @@ def write_page(runs, path, comparison=""):
         _note("Of attributes:"),
         _attribute_attackers(runs),
     ]
+    if lines := scenario_lines(runs):
+        parts += [
+            "<h2>And if the attacker does not know of the protection?</h2>",
+            _note(
+                "; ".join(f"{name}: {what}" for name, what in KNOWLEDGE.items())
+            ),
+            _table(SCENARIO_HEADER, lines),
+        ]
+    if legal := _legal(runs):
+        parts += [
+            "<h2>Can one speaker be linked, or singled out?</h2>",
+            _note(
+                "By the attacker that counts, among ten speakers (or one fewer "
+                "than all). Linked: the own speaker model scores highest; "
+                "guessing is 10 %. Singled out: a threshold learnt on other "
+                "utterances isolates one speaker; guessing is up to 37 %."
+            ),
+            legal,
+        ]
     if groups := _groups(runs):
         parts += ["<h2>Does it work for everybody?</h2>", groups]
     parts += ["<h2>Where the numbers come from</h2>", _origin(runs)]
@@ -179,8 +208,8 @@ def _attackers(runs):
                         _name(run, runs),
                         tap,
                         name,
-                        _range(rate, 100),
-                        _range(enrolled["intervals"]["eer"], 100)
+                        interval_text(rate),
+                        interval_text(enrolled["intervals"]["eer"])
                         if (enrolled := found.get(ENROLMENT))
                         else "-",
                         f"{found['all']['intervals']['min_cllr']['value']:.3f}",
@@ -213,10 +242,38 @@ def _attribute_attackers(runs):
                 for name, found in attack["attackers"].items():
                     if name == attack["chosen"]:
                         bold.add(len(lines))
-                    rate = _range(found["eer"], 100)
+                    rate = interval_text(found["eer"])
                     lines.append((_name(run, runs), tap, attribute, name, rate))
     header = ("model", "representation", "attribute", "attacker", "EER %")
     return _table(header, lines, bold)
+
+
+def _legal(runs):
+    lines = []
+    for run in runs:
+        for tap, attacks in run["audit"]["taps"].items():
+            for pairing, found in attacks["speaker"].get("legal", {}).items():
+                if "linking" not in found:
+                    continue
+                size = pairing.removeprefix("enrolment_").replace("all", "1")
+                out = found.get("singling_out")
+                lines.append(
+                    (
+                        _name(run, runs),
+                        tap,
+                        size,
+                        interval_text(found["linking"]),
+                        interval_text(out) if out else "-",
+                    )
+                )
+    header = (
+        "model",
+        "representation",
+        "utterances of a speaker model",
+        "linked %",
+        "singled out %",
+    )
+    return _table(header, lines) if lines else ""
 
 
 def _groups(runs):
@@ -233,7 +290,7 @@ def _groups(runs):
                         _name(run, runs),
                         f"{column} {group}",
                         str(rates["speakers"][group]),
-                        _range(rate, 100),
+                        interval_text(rate),
                         *(
                             _group_eer(tap, column, group)
                             for tap in run["audit"]["taps"].values()
@@ -246,7 +303,7 @@ def _groups(runs):
                     _name(run, runs),
                     f"gap, {rates['worst']} less {rates['best']}",
                     "",
-                    f"{_range(gap, 100)}, p = {gap['p_value']:.2f}",
+                    f"{interval_text(gap)}, p = {gap['p_value']:.2f}",
                     *(
                         _group_gap(tap, column)
                         for tap in run["audit"]["taps"].values()
@@ -272,7 +329,7 @@ def _groups(runs):
 def _group_eer(tap, column, group):
     found = tap["speaker"].get("groups", {}).get(column, {})
     interval = found.get("metrics", {}).get(group, {}).get("eer")
-    return _range(interval, 100) if interval else "-"
+    return interval_text(interval) if interval else "-"
 
 
 def _group_gap(tap, column):
@@ -280,12 +337,7 @@ def _group_gap(tap, column):
     if "gaps" not in found:
         return "-"
     gap = found["gaps"]["eer"]
-    return f"{_range(gap, 100)}, p = {gap['p_value']:.2f}"
-
-
-def _range(interval, scale):
-    value, low, high = (scale * interval[k] for k in ("value", "low", "high"))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{interval_text(gap)}, p = {gap['p_value']:.2f}"
 
 
 def _origin(runs):

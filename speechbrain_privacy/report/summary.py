@@ -5,12 +5,12 @@ model with several seeds make one row group: mean +- standard deviation over
 the seeds; a single run shows its 95 % interval over speakers.
 """
 
-import csv
-import io
 import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+
+from speechbrain_privacy.report.tables import format_lines
 
 GUESSING = 50.0
 #: The tap that shows what every model is given.
@@ -43,6 +43,12 @@ class Row:
     same_gender: Cell | None
     enrolled: Cell | None
     gender: Cell | None
+
+
+def interval_text(interval, scale=100):
+    """Value and bounds of an interval, in percent."""
+    value, low, high = (scale * interval[k] for k in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def load_run(folder):
@@ -229,61 +235,8 @@ def table_lines(rows):
 
 
 def format_table(rows, style="text"):
-    """Rows -> a table.
-
-    Arguments
-    ---------
-    rows : list of Row
-    style : str
-        ``text`` (aligned columns), ``markdown``, ``latex`` or ``csv``.
-
-    Returns
-    -------
-    str
-    """
-    lines = [HEADER, *table_lines(rows)]
-    if style == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        return text.getvalue().rstrip("\n")
-    if style == "latex":
-        return _latex(lines)
-    if style not in ("text", "markdown"):
-        raise ValueError(f"there is no table style '{style}'")
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    lines.insert(1, ["-" * width for width in widths])
-
-    def show(line):
-        cells = [cell.ljust(width) for cell, width in zip(line, widths)]
-        if style == "markdown":
-            return "| " + " | ".join(cells) + " |"
-        return "  ".join(cells).rstrip()
-
-    return "\n".join(map(show, lines))
-
-
-def _latex(lines):
-    """A booktabs table."""
-
-    def show(line):
-        cells = (
-            cell.replace("%", r"\%").replace("_", r"\_").replace("+-", r"$\pm$")
-            for cell in line
-        )
-        return " & ".join(cells) + r" \\"
-
-    head, *body = lines
-    return "\n".join(
-        [
-            r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}",
-            r"\toprule",
-            show(head),
-            r"\midrule",
-            *map(show, body),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+    """Rows -> a table; for the styles see ``tables.format_lines``."""
+    return format_lines([HEADER, *table_lines(rows)], style)
 
 
 def describe(runs):
@@ -359,6 +312,52 @@ def describe_adversaries(runs):
     return "\n".join(lines)
 
 
+SCENARIO_HEADER = (
+    "model",
+    "representation",
+    "what the attacker knows",
+    "EER %",
+    "attacker",
+)
+
+
+def scenario_lines(runs):
+    """What attackers find who know less, where they were let loose.
+
+    Arguments
+    ---------
+    runs : list of dict
+        From ``load_run``.
+
+    Returns
+    -------
+    list of tuple of str
+        Under ``SCENARIO_HEADER``; the last of each representation is the
+        semi-informed attacker of the other tables.
+    """
+    lines = []
+    for run in runs:
+        for tap, scenarios in run["audit"].get("unaware", {}).items():
+            who = (f"{run['name']}/{run['seed']}", tap)
+            if "not_attacked" in scenarios:
+                lines.append((*who, scenarios["not_attacked"], "-", "-"))
+                continue
+            semi = run["audit"]["taps"][tap]["speaker"]
+            for scenario, attack in (
+                *scenarios.items(),
+                ("semi-informed", semi),
+            ):
+                rate = interval_text(_speaker(attack))
+                lines.append((*who, scenario, rate, attack["chosen"]))
+    return lines
+
+
+def describe_scenarios(runs):
+    """The table of ``scenario_lines`` as text, or nothing."""
+    lines = scenario_lines(runs)
+    return format_lines([SCENARIO_HEADER, *lines]) if lines else ""
+
+
 def print_runs(folders):
     """Prints the table of some runs.
 
@@ -371,5 +370,6 @@ def print_runs(folders):
         format_table(summarise(runs)),
         describe(runs),
         describe_adversaries(runs),
+        describe_scenarios(runs),
     ]
     print("\n" + "\n\n".join(part for part in parts if part) + "\n")

@@ -22,7 +22,8 @@ ALLOWED = {
     "audit": {"attacks", "metrics", "nnet", "dataio"},
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
-    "cli.py": {"report", "dataio", "experiments"},
+    "runs.py": {"audit", "dataio", "experiments"},
+    "cli.py": {"report", "dataio", "experiments", "runs"},
 }
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -82,34 +83,65 @@ def test_a_recipe_learns_tones(toy_corpus, tmp_path, monkeypatch, capsys):
     assert results["WER"]["value"] < 40.0
     assert "adversaries" not in results  # no manifest of seen speakers
     assert results["fairness"]["gender"]["rates"]["gap"]["n_speakers"] == 4
-    audit_again(tmp_path, monkeypatch, capsys)
+    audit_again(tmp_path, toy_corpus, monkeypatch, capsys)
 
 
-def audit_again(folder, monkeypatch, capsys):
+def audit_again(folder, toy, monkeypatch, capsys):
     """The finished run, moved, from elsewhere, by the thorough suite."""
     suite = (ROOT / "hparams/attacks/thorough.yaml").read_text()
-    for key, value in (("epochs", 3), ("batch_size", 4), ("channels", 8)):
+    for key, value in (("epochs", 6), ("batch_size", 4), ("channels", 8)):
         suite, n = re.subn(rf"(?m)^{key}: \d+$", f"{key}: {value}", suite)
         assert n == 1
     (folder / "suite.yaml").write_text(suite)
+    shutil.copy(ROOT / "hparams/attacks/standard.yaml", folder)
     (folder / "run").rename(folder / "moved")
     monkeypatch.chdir(folder)
     before = json.loads((folder / "moved/audit.json").read_text())
-    options = ["--attackers=suite.yaml", "--cache=cache", "--seed=3"]
+    corpus, paths = toy
+    # The same audio once more, as another corpus of which little is known.
+    with paths["train"].open(newline="") as file:
+        lines = [
+            f"x{r['ID']},{r['duration']},{r['wav']},x{r['spk_id']}"
+            for r in csv.DictReader(file)
+        ]
+    (folder / "more.csv").write_text(
+        "\n".join(["ID,duration,wav,spk_id", *lines, ""])
+    )
+    options = [
+        *("--attackers=suite.yaml", "--cache=cache", "--seed=3"),
+        *("--attacker_data", "more.csv", str(corpus)),
+        "--unprotected=moved",
+    ]
     assert main(["audit", "moved", *options, "--output=b.json"]) == 0
     assert json.loads((folder / "moved/audit.json").read_text()) == before
     again = json.loads((folder / "b.json").read_text())
     assert again["seed"] == 3 and again["suite"]["speeds"] == [1.0, 0.9, 1.1]
     assert again["test"] == before["test"]
+    assert again["train"]["manifest"] == "train.csv + more.csv"
+    assert again["train"]["speakers"] == 2 * before["train"]["speakers"]
+    raw = again["controls"]["waveform"]["attackers"]
+    assert {"raw-cosine", "raw-plda", "raw-snorm", "fusion"} == set(raw)
+    # Against itself nothing is protected.
+    unaware = again["unaware"]["encoder"]
+    eers = {
+        name: attack["attackers"]["statistics-plda"]["all"]["overall"]["eer"]
+        for name, attack in unaware.items()
+    }
+    assert list(eers) == ["unprotected", "ignorant", "aligned", "lazy-informed"]
+    assert len({round(rate, 6) for rate in eers.values()}) == 1
     for tap in before["taps"]:
         found = again["taps"][tap]["speaker"]["attackers"]
         assert {"statistics-plda", "ecapa-snorm", "tdnn-snorm"} <= set(found)
     assert sorted(p.name for p in folder.iterdir()) == [
         "b.json",
         "cache",
+        "more.csv",
         "moved",
+        "standard.yaml",
         "suite.yaml",
     ]
+    assert main(["audit", "moved", *options, "--attacker_data", *"abc"]) == 2
+    assert "--attacker_data is a manifest and" in capsys.readouterr().err
     (folder / "moved/hyperparams.yaml").rename(folder / "lost.yaml")
     assert main(["audit", "moved", *options]) == 2
     assert "holds no hyperparams.yaml" in capsys.readouterr().err

@@ -1,0 +1,223 @@
+"""A finished run, opened again and audited anew."""
+
+import re
+from pathlib import Path
+
+from hyperpyyaml import load_hyperpyyaml
+
+from speechbrain_privacy.audit.audit import Audit
+from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
+from speechbrain_privacy.dataio.manifest import joined, read_manifest
+from speechbrain_privacy.experiments import SPLITS
+
+
+def audit_run(
+    folder,
+    suite,
+    attacker_data=(),
+    unprotected=None,
+    seed=None,
+    device="cpu",
+    cache=None,
+):
+    """Attacks a finished run with other attackers.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Its output folder.
+    suite : str or Path
+        YAML block of attackers; see ``load_suite``.
+    attacker_data : list of tuple
+        ``(manifest, data_root)`` of more speech for attackers to learn on.
+    unprotected : str or Path, optional
+        Folder of a run on the same data, for attackers who know no other.
+    seed : int, optional
+        Of the attackers; default: the suite's.
+    device : str
+    cache : str or Path, optional
+        Where representations are kept.
+
+    Returns
+    -------
+    dict
+        See ``Audit.run``.
+    """
+    options = {"device": device}
+    brain, data, hparams = reopen(folder, options)
+    before = hparams["audit"]
+    auditor = load_suite(
+        suite,
+        before.taps,
+        before.attributes,
+        clear=before.clear,
+        weak=before.weak,
+        enrolment=before.enrolment,
+        cache=cache,
+    )
+    if seed is not None:
+        auditor.seed = seed
+    other = None
+    if unprotected is not None:
+        without, its_data, its_values = reopen(unprotected, options)
+        other = (
+            without,
+            with_attacker_data(its_data, its_values, attacker_data),
+            _split(its_data, "test"),
+        )
+    return auditor.run(
+        brain,
+        with_attacker_data(data, hparams, attacker_data),
+        _split(data, "test"),
+        _split(data, "valid"),
+        other,
+    )
+
+
+def _split(data, name):
+    return data.datasets[name], data.manifests[name]
+
+
+def reopen(folder, run_opts=None):
+    """A finished CTC run, as it was: its Brain with the last checkpoint.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Its output folder, with the ``hyperparams.yaml`` that was saved.
+    run_opts : dict, optional
+        Of the Brain, e.g. the device.
+
+    Returns
+    -------
+    tuple
+        Brain, ``ASRData`` and the values of the YAML.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run, or no checkpoint.
+    """
+    path = Path(folder) / "hyperparams.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no hyperparams.yaml: no run")
+    values = path.read_text(encoding="utf-8")
+    # Relative paths were the recipe's, and the folder may have moved.
+    # A long path stands on a line of its own.
+    started = re.search(r"(?m)^output_folder:\s+(\S.*)$", values).group(1)
+    here = str(Path(folder).resolve())
+    values = re.sub(
+        rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
+    )
+    hparams = load_hyperpyyaml(values)
+    manifests = {
+        split: hparams[f"{split}_manifest"]
+        for split in SPLITS
+        if Path(hparams[f"{split}_manifest"] or "-").is_file()
+    }
+    for split in SPLITS[:3]:
+        if split not in manifests:
+            raise FileNotFoundError(
+                f"{path}: the {split} manifest "
+                f"'{hparams[f'{split}_manifest']}' is not there"
+            )
+    data = load_asr_data(
+        manifests,
+        hparams["tokenizer"],
+        hparams["attributes"],
+        save_folder=hparams["save_folder"],
+        data_folder=hparams["data_folder"],
+        sample_rate=hparams["model"]["sample_rate"],
+        frames_per_second=hparams["model"]["frames_per_second"],
+    )
+    brain = hparams["brain"](
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts or {},
+        checkpointer=hparams["checkpointer"],
+        n_classes=data.labels.sizes,
+    )
+    if brain.checkpointer.find_checkpoint() is None:
+        raise FileNotFoundError(f"{folder} holds no checkpoint")
+    brain.on_evaluate_start()
+    return brain, data, hparams
+
+
+def with_attacker_data(data, hparams, manifests):
+    """Training data for attackers: the run's own and that of other corpora.
+
+    Arguments
+    ---------
+    data : ASRData
+    hparams : dict
+        The run's values, for its tokenizer and sampling rate.
+    manifests : list of tuple
+        ``(path, data_root)``. Only ``ID``, ``duration``, ``wav`` and
+        ``spk_id`` are needed; what is not known of a speaker is not attacked
+        with these utterances.
+
+    Returns
+    -------
+    tuple
+        Dataset and manifest of all together.
+
+    Raises
+    ------
+    ManifestError
+        If two of them share an utterance's ``ID``.
+    """
+    if not manifests:
+        return _split(data, "train")
+    own = data.manifests["train"]
+    whole = joined(
+        [own]
+        + [read_manifest(path, root, ("spk_id",)) for path, root in manifests]
+    )
+    # SpeechBrain pads no batch without any words; no attacker hears these.
+    words = next(word for word in own.values("wrd") if word)
+    # What was left out of the training of CTC is left out here, too.
+    kept = {
+        row["ID"]: {**row, "wrd": row["wrd"] or words}
+        for row in whole.rows
+        if row["ID"] not in data.skipped
+    }
+    dataset = make_dataset(
+        kept,
+        hparams["tokenizer"],
+        data.labels,
+        hparams["model"]["sample_rate"],
+    )
+    return dataset, whole
+
+
+def load_suite(path, taps, attributes, **settings):
+    """An audit of the given taps with the attackers of a YAML block.
+
+    Arguments
+    ---------
+    path : str or Path
+        ``hparams/attacks/thorough.yaml`` or alike: ``speaker``,
+        ``attribute``, ``text``, ``speeds``, ``seed``, perhaps ``waveform``.
+    taps : dict
+        Name -> ``Tap``.
+    attributes : list of str
+    **settings
+        Further ones of ``Audit``.
+
+    Returns
+    -------
+    Audit
+    """
+    with open(path, encoding="utf-8") as file:
+        suite = load_hyperpyyaml(file)
+    return Audit(
+        taps,
+        suite["speaker"],
+        suite["attribute"],
+        attributes,
+        text_attackers=suite["text"],
+        waveform_attackers=suite.get("waveform"),
+        speeds=suite["speeds"],
+        seed=suite["seed"],
+        **settings,
+    )
