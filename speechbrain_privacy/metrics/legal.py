@@ -13,6 +13,8 @@ from speechbrain_privacy.metrics.uncertainty import intervals_of
 #: Speakers that are searched, and items of each speaker that are used.
 SET_SIZE = 10
 MAX_ITEMS = 5
+#: A list with fewer than one in so many of the possible trials has no matrix.
+SPARSE = 20
 
 
 def legal_criteria(
@@ -98,6 +100,58 @@ def legal_criteria(
         {name: np.array(values) for name, values in replicates.items()},
         n,
         level=level,
+    )
+
+
+def criteria_of_trials(scores, enrolments, trials, left, right, **settings):
+    """``legal_criteria`` of a list of trials.
+
+    Arguments
+    ---------
+    scores : array_like
+        ``[n_trials]``.
+    enrolments, trials : array_like
+        Names of the two sides. A pair that was compared one way round counts
+        both ways where both sides occur as both.
+    left, right : array_like
+        Their speakers.
+    **settings
+        Of ``legal_criteria``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        As ``legal_criteria``, and if far fewer pairs were compared than
+        there are.
+    """
+    from pandas import factorize  # slow to import
+
+    both = np.concatenate([np.asarray(enrolments), np.asarray(trials)])
+    codes, names = factorize(both)
+    i, j = np.split(codes, 2)
+    n = len(names)
+    if n * n > SPARSE * len(i):
+        raise ValueError(
+            f"only {len(i)} pairs of {n} items were compared: linking needs "
+            "everybody against everybody"
+        )
+    matrix = np.full((n, n), np.nan)
+    matrix[j, i] = scores
+    matrix[i, j] = scores
+    speaker = np.empty(n, dtype=object)
+    speaker[i], speaker[j] = left, right
+    rows, columns = np.unique(i), np.unique(j)
+    if set(rows) & set(columns):
+        rows = columns = np.arange(n)
+    return legal_criteria(
+        matrix[np.ix_(rows, columns)],
+        speaker[rows].astype(str),
+        speaker[columns].astype(str),
+        **settings,
     )
 
 

@@ -85,10 +85,13 @@ def speakers(reports):
     matplotlib.figure.Figure
     """
     figure, axes = _axes()
-    for i, (name, report) in enumerate(reports.items()):
+    colours = _colours(reports)
+    for name, report in reports.items():
         rates = 100 * np.array(sorted(report["by_speaker"].values()))
         share = (np.arange(len(rates)) + 0.5) / len(rates) * 100
-        axes.plot(rates, share, marker=".", lw=1, color=f"C{i}", label=name)
+        axes.plot(
+            rates, share, marker=".", lw=1, color=colours[name], label=name
+        )
     axes.axvline(GUESSING, color="0.4", linestyle=":", lw=1)
     axes.axhspan(0, 5, color="0.9", zorder=0)
     axes.set_xlabel("EER of a speaker's own trials, %  (left: more exposed)")
@@ -111,7 +114,8 @@ def det(reports):
     matplotlib.figure.Figure
     """
     figure, axes = _axes()
-    for i, (name, report) in enumerate(reports.items()):
+    colours = _colours(reports)
+    for name, report in reports.items():
         mated, nonmated = _rates(report)
         miss = np.concatenate([[0], np.cumsum(mated)])
         alarm = 1 - np.concatenate([[0], np.cumsum(nonmated)])
@@ -123,7 +127,7 @@ def det(reports):
         axes.plot(
             norm.ppf(alarm[inside]),
             norm.ppf(miss[inside]),
-            color=f"C{i}",
+            color=colours[name],
             label=name,
         )
     ticks = np.array([0.1, 1, 5, 20, 50, 80, 95, 99])
@@ -155,7 +159,8 @@ def cross_entropy(reports):
     prior = 1 / (1 + np.exp(-log_odds))
     entropy = -prior * np.log2(prior) - (1 - prior) * np.log2(1 - prior)
     axes.plot(log_odds, entropy, color="0.4", linestyle=":", label="guessing")
-    for i, (name, report) in enumerate(reports.items()):
+    colours = _colours(reports)
+    for name, report in reports.items():
         mated, nonmated = _rates(report)
         left = np.zeros_like(prior)
         for share, other, weight in (
@@ -166,7 +171,7 @@ def cross_entropy(reports):
             mine = weight[:, None] * share[used]
             all_ = mine + (1 - weight)[:, None] * other[used]
             left -= np.sum(mine * np.log2(mine / all_), axis=1)
-        axes.plot(log_odds, left, color=f"C{i}", label=name)
+        axes.plot(log_odds, left, color=colours[name], label=name)
     axes.set_xlabel("prior log odds of a mated trial")
     axes.set_ylabel("cross-entropy after the attack, bit\n(up: more private)")
     axes.set_ylim(0, 1.35)
@@ -187,7 +192,8 @@ def tippett(reports):
     matplotlib.figure.Figure
     """
     figure, axes = _axes()
-    for i, (name, report) in enumerate(reports.items()):
+    colours = _colours(reports)
+    for name, report in reports.items():
         mated, nonmated = _rates(report)
         with np.errstate(divide="ignore"):
             ratio = np.log10(mated) - np.log10(nonmated)
@@ -200,7 +206,7 @@ def tippett(reports):
                 100 * np.append(larger, 0),
                 where="post",
                 linestyle=style,
-                color=f"C{i}",
+                color=colours[name],
                 label=label,
             )
     axes.axvline(0, color="0.4", linestyle=":", lw=1)
@@ -208,6 +214,33 @@ def tippett(reports):
     axes.set_ylabel("trials above, %")
     axes.legend(fontsize=8, loc="lower left")
     return figure
+
+
+def _colours(names):
+    """A colour for each "model/seed: tap"; a model's taps are its shades.
+
+    Features, which have no model, are grey.
+    """
+    from matplotlib.colors import to_rgb  # slow to import, seldom needed
+
+    models = list(dict.fromkeys(_model(name) for name in names if _model(name)))
+    shades, found = {}, {}
+    for name in names:
+        model = _model(name)
+        if not model:
+            found[name] = "0.3"
+            continue
+        lighter = 0.35 * (shades.setdefault(model, 0) % 3)
+        shades[model] += 1
+        base = np.array(to_rgb(f"C{models.index(model) % 10}"))
+        found[name] = tuple(base + lighter * (1 - base))
+    return found
+
+
+def _model(name):
+    """The model in "model/seed: tap", or nothing."""
+    before, colon, _ = name.rpartition(": ")
+    return before if colon else ""
 
 
 def _axes():

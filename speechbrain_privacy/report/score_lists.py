@@ -9,6 +9,7 @@ from speechbrain_privacy.metrics.comparison import (
     permutation_null,
 )
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
+from speechbrain_privacy.metrics.legal import SET_SIZE, criteria_of_trials
 from speechbrain_privacy.metrics.streaming import ScoreHistogram
 from speechbrain_privacy.metrics.trials import SpeakerScores
 from speechbrain_privacy.metrics.verification import (
@@ -50,7 +51,8 @@ def evaluate_list(scored, n_permutations=0):
     -------
     dict
         JSON-ready: ``overall``; with speakers also ``intervals``,
-        ``by_speaker``, ``exposed``, ``null``; and ``skipped``.
+        ``by_speaker``, ``exposed``, ``null``, and ``legal`` where the names
+        of both sides are known; and ``skipped``.
     """
     if scored.left is None:
         both = scored.scores[scored.mated], scored.scores[~scored.mated]
@@ -67,7 +69,20 @@ def evaluate_list(scored, n_permutations=0):
                 n_permutations=n_permutations,
             )
         )
+        if scored.ids is not None:
+            report["legal"] = _legal(scored)
     return {"file": scored.path.name, "skipped": scored.skipped, **report}
+
+
+def _legal(scored):
+    """Linking and singling out; why not, where the list does not tell."""
+    try:
+        found = criteria_of_trials(
+            scored.scores, *scored.ids, scored.left, scored.right
+        )
+    except ValueError as fault:
+        return {"not_searched": str(fault)}
+    return {name: asdict(interval) for name, interval in found.items()}
 
 
 def evaluate_stream(pieces, low, high):
@@ -137,6 +152,7 @@ def format_report(report):
             + f"; 5 % of the {len(report['by_speaker'])} speakers are at or "
             f"below {100 * report['exposed']:.1f}"
         )
+        lines += _legal_lines(report.get("legal", {}))
     else:
         lines.append(
             "no speakers are known: no intervals (name them with the columns "
@@ -153,6 +169,20 @@ def format_report(report):
     ]
     lines += [f"note: {note}" for note in dict.fromkeys(filter(None, notes))]
     return "\n".join(lines)
+
+
+def _legal_lines(legal):
+    if "not_searched" in legal:
+        return [f"note: not linked: {legal['not_searched']}"]
+    what = {
+        "linking": "linked among",
+        "singling_out": "singled out among",
+    }
+    return [
+        f"{what[name]} {min(SET_SIZE, interval['n_speakers'] - 1)} speakers: "
+        f"{100 * interval['value']:.1f} % {_range(interval, 100, 1)}"
+        for name, interval in legal.items()
+    ]
 
 
 def format_stream(report):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from speechbrain_privacy.metrics.legal import (
+    criteria_of_trials,
     guessing,
     legal_criteria,
     linking_probability,
@@ -135,3 +136,26 @@ def test_criteria_leave_out_who_cannot_be_searched_for():
         legal_criteria(np.full((15, 15), np.nan), who, who)
     with pytest.raises(ValueError, match="15 x 15, the speakers 15 x 14"):
         legal_criteria(scores, who, who[1:])
+
+
+def test_a_list_of_all_pairs_is_the_matrix():
+    scores, who = embedded(8, 4, 1.0)
+    i, j = np.triu_indices(32, 1)
+    names = np.array([f"u{k}" for k in range(32)])
+    wanted = legal_criteria(scores, who.astype(str), who.astype(str))
+    found = criteria_of_trials(scores[i, j], names[i], names[j], who[i], who[j])
+    assert found == wanted
+    # Speaker models and items of their own names.
+    models = np.arange(0, 32, 4)
+    items = np.setdiff1d(np.arange(32), models)
+    i, j = (part.ravel() for part in np.meshgrid(models, items, indexing="ij"))
+    found = criteria_of_trials(
+        scores[i, j], names[i] + "-model", names[j], who[i], who[j]
+    )
+    assert found == wanted
+
+
+def test_a_sparse_list_has_no_matrix():
+    i = np.arange(100)
+    with pytest.raises(ValueError, match="only 100 pairs of 101 items"):
+        criteria_of_trials(i, i, i + 1, i, i)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from speechbrain_privacy.cli import main
 from speechbrain_privacy.metrics.error_rates import (
@@ -318,3 +319,14 @@ def test_pictures_of_a_report_are_those_of_its_numbers(two_runs):
     for line, share in ((mated_line, 100.0), (nonmated_line, 100 * 3 / 11)):
         x, y = line.get_data()
         assert y[np.searchsorted(x, 0.0) - 1] == pytest.approx(share)
+
+
+def test_a_model_has_one_colour_in_every_picture():
+    looks = plots._colours(
+        ["logmel", "a: encoder", "a: posteriors", "b/1: encoder"]
+    )
+    assert looks["logmel"] == "0.3"
+    assert looks["a: encoder"] == to_rgb("C0")
+    assert looks["b/1: encoder"] == to_rgb("C1")
+    paler = np.array(looks["a: posteriors"]) - looks["a: encoder"]
+    assert (paler >= 0).all() and paler.max() > 0.1
