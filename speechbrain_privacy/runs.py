@@ -65,13 +65,18 @@ def audit_run(
             with_attacker_data(its_data, its_values, attacker_data),
             _split(its_data, "test"),
         )
-    return auditor.run(
+    found = auditor.run(
         brain,
         with_attacker_data(data, hparams, attacker_data),
         _split(data, "test"),
         _split(data, "valid"),
         other,
     )
+    if other is not None:
+        found["unprotected"] = {
+            key: its_values.get(key) for key in ("name", "seed")
+        }
+    return found
 
 
 def _split(data, name):

@@ -91,10 +91,10 @@ def attack_speakers(
             if dev:
                 found[full]["dev_scores"] = on_dev[backend]["all"]
     if len(found) > 1:
-        test_scores[FUSION] = _fused(list(test_scores.values()))
+        test_scores[FUSION] = fused(list(test_scores.values()))
         found[FUSION] = {"training": None}
         if dev:
-            found[FUSION]["dev_scores"] = _fused(
+            found[FUSION]["dev_scores"] = fused(
                 [{"all": a["dev_scores"]} for n, a in found.items()
                  if n != FUSION]
             )["all"]  # fmt: skip
@@ -178,8 +178,18 @@ def _score(attacker, some, enrolment, seed):
     return result
 
 
-def _fused(attacks):
-    """Mean of the attackers' scores, each brought to one scale."""
+def fused(attacks):
+    """Mean of attackers' scores, each brought to one scale.
+
+    Arguments
+    ---------
+    attacks : list of dict
+        Pairing -> scores.
+
+    Returns
+    -------
+    dict
+    """
     return {
         pairing: np.mean(
             [

@@ -25,6 +25,8 @@ logger = get_logger(__name__)
 SCHEMA = 2
 TEXT = "text"
 WAVEFORM = "waveform"
+#: Splits that attackers learn on.
+TRAIN = ("train", "unprotected-train")
 
 
 class Audit:
@@ -137,6 +139,9 @@ class Audit:
             name: self._utterances(brain, name, *split, progressbar)
             for name, split in splits.items()
         }
+        without = unprotected and self._unprotected(
+            unprotected, splits, given, progressbar
+        )
         result = {
             "schema": SCHEMA,
             "scenario": "semi-informed, open set",
@@ -158,22 +163,29 @@ class Audit:
         for tap in self.taps:
             result["taps"][tap] = self._attack(tap, given, settings)
         result["controls"] = self._controls(given, splits, settings)
-        if unprotected is not None:
-            result["unaware"] = self._unaware(given, unprotected, settings)
+        if without:
+            result["unaware"] = self._unaware(given, without, settings)
         if self.clear:
-            heard = [result["taps"][self.clear]["speaker"]]
+            result["too_weak"] = self._too_weak(
+                result["taps"][self.clear]["speaker"]
+            )
             if self.waveform_attackers:
-                heard.append(result["controls"][WAVEFORM])
-            result["too_weak"] = self._too_weak(heard)
+                result["too_weak"] += [
+                    f"{name} ({WAVEFORM})"
+                    for name in self._too_weak(result["controls"][WAVEFORM])
+                ]
         return result
 
-    def _utterances(self, brain, name, dataset, manifest, progressbar):
+    def _utterances(
+        self, brain, name, dataset, manifest, progressbar, taps=None
+    ):
         """Tap -> utterances; those at other speeds are other speakers."""
         rows = {row["ID"]: row for row in manifest.rows}
-        speeds = self.speeds if name == "train" else [1.0]
-        taps = {**self.taps}
-        if self.waveform_attackers:
-            taps[WAVEFORM] = Tap()
+        speeds = self.speeds if name in TRAIN else [1.0]
+        if taps is None:
+            taps = {**self.taps}
+            if self.waveform_attackers:
+                taps[WAVEFORM] = Tap()
         identity = self.cache and _identity(brain, manifest, taps)
         found = {
             speed: extract(
@@ -269,33 +281,64 @@ class Audit:
             )
         return controls
 
-    def _unaware(self, given, unprotected, settings):
+    def _unprotected(self, unprotected, splits, given, progressbar):
+        """Split -> tap -> utterances without protection, checked."""
+        brain, *both = unprotected
+        modules = dict(brain.modules.named_modules())
+        taps = {
+            name: tap
+            for name, tap in self.taps.items()
+            if name != self.clear and tap.module in modules
+        }
+        found = {}
+        for split, (dataset, manifest) in zip(("train", "test"), both):
+            if manifest.fingerprint() != splits[split][1].fingerprint():
+                raise ValueError(
+                    f"the unprotected run's {split} data are not this run's: "
+                    "attackers cannot compare them"
+                )
+            found[split] = self._utterances(
+                brain,
+                f"unprotected-{split}",
+                dataset,
+                manifest,
+                progressbar,
+                taps,
+            )
+            for tap, by_speed in found[split].items():
+                if by_speed[1.0].data.ids != given[split][tap][1.0].data.ids:
+                    raise ValueError(
+                        f"the unprotected run leaves out other {split} "
+                        "utterances: attackers cannot compare them"
+                    )
+        return found
+
+    def _unaware(self, given, without, settings):
         """Attackers who learnt on the same utterances without protection."""
-        brain, train, test = unprotected
-        progressbar = settings["progressbar"]
-        train = self._utterances(
-            brain, "unprotected-train", *train, progressbar
-        )
-        test = self._utterances(brain, "unprotected-test", *test, progressbar)
-        return {
-            tap: attack_unaware(
+        found = {}
+        for tap in self.taps:
+            if tap == self.clear:
+                continue
+            if tap not in without["train"]:
+                found[tap] = {"not_attacked": "the unprotected model has none"}
+                continue
+            train, test = (without[split][tap] for split in ("train", "test"))
+            found[tap] = attack_unaware(
                 self.speaker_attackers,
-                (train[tap][1.0], given["train"][tap][1.0]),
-                (test[tap][1.0], given["test"][tap][1.0]),
+                _together(list(train.values())),
+                (train[1.0], given["train"][tap][1.0]),
+                (test[1.0], given["test"][tap][1.0]),
                 seed=self.seed,
-                frames_per_second=_rate(train[tap][1.0]),
+                frames_per_second=_rate(train[1.0]),
                 **settings,
             )
-            for tap in self.taps
-            if tap != self.clear
-        }
+        return found
 
-    def _too_weak(self, heard):
+    def _too_weak(self, clear):
         """Attackers that find too little where everything is to be found."""
         return sorted(
             name
-            for attacks in heard
-            for name, attack in attacks["attackers"].items()
+            for name, attack in clear["attackers"].items()
             if attack["all"]["overall"]["eer"] > self.weak
         )
 

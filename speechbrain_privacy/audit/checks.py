@@ -75,7 +75,8 @@ def _one_value_each(manifest, attribute):
     found = {}
     for row in manifest.rows:
         value = row[attribute]
-        if value and found.setdefault(row["spk_id"], value) != value:
+        known = value and row["spk_id"]
+        if known and found.setdefault(row["spk_id"], value) != value:
             raise ManifestError(
                 f"{manifest.path}: speaker '{row['spk_id']}' has both "
                 f"'{found[row['spk_id']]}' and '{value}' in '{attribute}'"

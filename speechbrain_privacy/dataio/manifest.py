@@ -12,7 +12,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from speechbrain_privacy.dataio.files import replaced_file
+
+logger = get_logger(__name__)
 
 COLUMNS = ("ID", "duration", "wav", "wrd", "spk_id", "gender")
 REQUIRED = ("ID", "duration", "wav")
@@ -188,6 +192,13 @@ def joined(manifests):
                     f"{manifest.path}: '{row['ID']}' stands in {other} already"
                 )
             rows.append({name: row.get(name, "") for name in first.columns})
+    people = [manifest.known("spk_id") for manifest in manifests]
+    shared = sum(map(len, people)) - len(set().union(*people))
+    if shared:
+        logger.warning(
+            f"{shared} names of speakers stand in more than one manifest: they "
+            "count as the same people"
+        )
     names = " + ".join(manifest.path.name for manifest in manifests)
     return Manifest(first.path.with_name(names), first.columns, tuple(rows))
 

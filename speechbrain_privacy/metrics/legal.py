@@ -67,40 +67,30 @@ def legal_criteria(
     cube, names = _cube(scores, models, items)
     n, n_items = len(names), cube.shape[2]
     size = min(set_size, n - 1)
-    estimates = {"linking": _linked(cube, size)}
-    replicates = {
-        "linking": [
-            _linked(np.delete(np.delete(cube, j, 0), j, 1), size)
-            for j in range(n)
-        ]
-    }
-    if n_items > 1:
-        runs, sets = (
-            np.stack(parts)
-            for parts in zip(
-                *(
-                    _predicate_runs(
-                        cube[:, :, k],
-                        np.delete(cube, k, 2),
-                        size,
-                        n_runs=100,
-                        seed=seed + k,
-                    )
-                    for k in range(n_items)
-                )
-            )
-        )
-        estimates["singling_out"] = float(runs.mean())
-        # Runs without a speaker are runs on a list without that speaker.
-        replicates["singling_out"] = [
-            runs[~(sets == j).any(3)].mean() for j in range(n)
-        ]
-    return intervals_of(
-        estimates,
-        {name: np.array(values) for name, values in replicates.items()},
-        n,
-        level=level,
+    linked, without = zip(
+        *(_linked(cube[:, :, k].T, size) for k in range(n_items))
     )
+    estimates = {"linking": float(np.mean(linked))}
+    replicates = {"linking": np.mean(without, axis=0)}
+    if n_items > 1:
+        # Runs without a speaker are runs on a list without that speaker.
+        with_speaker = np.zeros((2, n))
+        total = np.zeros(2)
+        for k in range(n_items):
+            runs, sets = _predicate_runs(
+                cube[:, :, k],
+                np.delete(cube, k, 2),
+                size,
+                n_runs=100,
+                seed=seed + k,
+            )
+            total += runs.sum(), runs.size
+            for row, weight in enumerate((np.repeat(runs, size), None)):
+                with_speaker[row] += np.bincount(sets.ravel(), weight, n)
+        estimates["singling_out"] = float(total[0] / total[1])
+        left = total[:, None] - with_speaker
+        replicates["singling_out"] = left[0] / left[1]
+    return intervals_of(estimates, replicates, n, level=level)
 
 
 def criteria_of_trials(scores, enrolments, trials, left, right, **settings):
@@ -125,34 +115,39 @@ def criteria_of_trials(scores, enrolments, trials, left, right, **settings):
     Raises
     ------
     ValueError
-        As ``legal_criteria``, and if far fewer pairs were compared than
-        there are.
+        As ``legal_criteria``; if far fewer pairs were compared than there
+        are, a name is missing, or it is that of two speakers.
     """
     from pandas import factorize  # slow to import
 
     both = np.concatenate([np.asarray(enrolments), np.asarray(trials)])
     codes, names = factorize(both)
-    i, j = np.split(codes, 2)
-    n = len(names)
-    if n * n > SPARSE * len(i):
+    if (codes < 0).any():
+        raise ValueError("a trial lacks the name of one of its sides")
+    speaker = np.empty(len(names), dtype=object)
+    who = np.concatenate([np.asarray(left), np.asarray(right)]).astype(str)
+    speaker[codes] = who
+    if len(clash := np.flatnonzero(speaker[codes] != who)):
         raise ValueError(
-            f"only {len(i)} pairs of {n} items were compared: linking needs "
-            "everybody against everybody"
+            f"'{both[clash[0]]}' is spoken by '{who[clash[0]]}' and by "
+            f"'{speaker[codes[clash[0]]]}'"
         )
-    matrix = np.full((n, n), np.nan)
-    matrix[j, i] = scores
-    matrix[i, j] = scores
-    speaker = np.empty(n, dtype=object)
-    speaker[i], speaker[j] = left, right
+    i, j = np.split(codes, 2)
     rows, columns = np.unique(i), np.unique(j)
-    if set(rows) & set(columns):
-        rows = columns = np.arange(n)
-    return legal_criteria(
-        matrix[np.ix_(rows, columns)],
-        speaker[rows].astype(str),
-        speaker[columns].astype(str),
-        **settings,
-    )
+    either = len(np.intersect1d(rows, columns)) > 0
+    if either:
+        rows = columns = np.arange(len(names))
+    if len(rows) * len(columns) > SPARSE * len(i):
+        raise ValueError(
+            f"{len(i)} trials of {len(rows)} enrolments and {len(columns)} "
+            "items: linking needs everybody against everybody"
+        )
+    matrix = np.full((len(rows), len(columns)), np.nan)
+    i, j = np.searchsorted(rows, i), np.searchsorted(columns, j)
+    if either:
+        matrix[j, i] = scores
+    matrix[i, j] = scores
+    return legal_criteria(matrix, speaker[rows], speaker[columns], **settings)
 
 
 def guessing(set_size=SET_SIZE):
@@ -184,7 +179,10 @@ def _cube(scores, models, items):
     rows = [np.flatnonzero(models == name)[0] for name in names]
     compared = np.isfinite(scores[rows]).all(0) if len(rows) else []
     own = [np.flatnonzero((items == name) & compared) for name in names]
-    usable = [i for i, some in enumerate(own) if len(some)]
+    # Who has one item only would leave nothing to calibrate predicates on.
+    usable = [i for i, some in enumerate(own) if len(some) > 1]
+    if len(usable) < 3:
+        usable = [i for i, some in enumerate(own) if len(some)]
     if len(usable) < 3:
         raise ValueError(
             f"{len(usable)} speakers have a model and an item that every "
@@ -195,15 +193,19 @@ def _cube(scores, models, items):
     return scores[np.array(rows)[usable]][:, columns], names[usable]
 
 
-def _linked(cube, size):
-    return float(
-        np.mean(
-            [
-                linking_probability(cube[:, :, k].T, size)
-                for k in range(cube.shape[2])
-            ]
-        )
+def _linked(scores, size):
+    """Mean linking probability, and that without each speaker, ``[n]``."""
+    n = len(scores)
+    own = np.diag(scores)[:, None]
+    higher, same = scores > own, scores == own
+    above, equal = higher.sum(1), same.sum(1) - 1
+    whole = _first_of_drawn(above, equal, n - 1, size - 1)
+    # Row i if speaker j is left out: one candidate fewer, a rival or not.
+    left = _first_of_drawn(
+        above[:, None] - higher, equal[:, None] - same, n - 2, size - 1
     )
+    np.fill_diagonal(left, 0.0)
+    return whole.mean(), left.sum(0) / (n - 1)
 
 
 def linking_probability(scores, n_speakers=None):
@@ -242,12 +244,19 @@ def linking_probability(scores, n_speakers=None):
             f"{n_speakers} speakers cannot be drawn from {n_columns} enrolments"
         )
     own = scores[np.arange(n_rows), np.arange(n_rows)][:, None]
-    above = (scores > own).sum(1)
-    equal = (scores == own).sum(1) - 1
-    drawn, others = n_speakers - 1, n_columns - 1
+    return _first_of_drawn(
+        (scores > own).sum(1),
+        (scores == own).sum(1) - 1,
+        n_columns - 1,
+        n_speakers - 1,
+    )
+
+
+def _first_of_drawn(above, equal, others, drawn):
+    """Chance to come first if so many of the others are drawn."""
     none_above = _none_drawn(above, others, drawn)
     result = none_above.copy()
-    for i in np.flatnonzero((equal > 0) & (none_above > 0)):
+    for i in zip(*np.nonzero((equal > 0) & (none_above > 0))):
         # No better one is drawn, and j of the ties are.
         rest = others - above[i]
         j = np.arange(min(equal[i], drawn) + 1)

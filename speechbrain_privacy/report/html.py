@@ -118,8 +118,8 @@ def write_page(runs, path, comparison=""):
             "<h2>Can one speaker be linked, or singled out?</h2>",
             _note(
                 "By the attacker that counts, among ten speakers (or one fewer "
-                "than all). Linked: the own speaker model scores highest; "
-                "guessing is 10 %. Singled out: a threshold learnt on other "
+                "than all). Linked: the own speaker model scores highest. "
+                "Singled out: a threshold learnt on other "
                 "utterances isolates one speaker; guessing is up to 37 %."
             ),
             legal,
@@ -253,17 +253,21 @@ def _legal(runs):
     for run in runs:
         for tap, attacks in run["audit"]["taps"].items():
             for pairing, found in attacks["speaker"].get("legal", {}).items():
-                if "linking" not in found:
-                    continue
                 size = pairing.removeprefix("enrolment_").replace("all", "1")
-                out = found.get("singling_out")
+                who = (_name(run, runs), tap, size)
+                if "not_searched" in found:
+                    lines.append((*who, found["not_searched"], "", ""))
+                    continue
+                linking, out = found["linking"], found.get("singling_out")
+                guess = 100 / min(10, linking["n_speakers"] - 1)
                 lines.append(
                     (
-                        _name(run, runs),
-                        tap,
-                        size,
-                        interval_text(found["linking"]),
-                        interval_text(out) if out else "-",
+                        *who,
+                        interval_text(linking),
+                        f"{guess:.1f}",
+                        interval_text(out)
+                        if out
+                        else "one item each: nothing to calibrate on",
                     )
                 )
     header = (
@@ -271,6 +275,7 @@ def _legal(runs):
         "representation",
         "utterances of a speaker model",
         "linked %",
+        "guessing",
         "singled out %",
     )
     return _table(header, lines) if lines else ""

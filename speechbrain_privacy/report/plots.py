@@ -217,7 +217,7 @@ def tippett(reports):
 
 
 def _colours(names):
-    """A colour for each "model/seed: tap"; a model's taps are its shades.
+    """A colour for each "model/seed: tap": shades of the model's own.
 
     Features, which have no model, are grey.
     """
@@ -240,7 +240,7 @@ def _colours(names):
 def _model(name):
     """The model in "model/seed: tap", or nothing."""
     before, colon, _ = name.rpartition(": ")
-    return before if colon else ""
+    return before.split("/")[0] if colon else ""
 
 
 def _axes():

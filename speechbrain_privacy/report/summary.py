@@ -141,6 +141,12 @@ def summarise(runs):
             "the runs were audited on different test data: their numbers do "
             "not compare"
         )
+    taught = {run["audit"]["train"].get("fingerprint") for run in runs}
+    if len(taught) > 1:
+        raise ValueError(
+            "the runs' attackers learnt on different data: their numbers do "
+            "not compare"
+        )
     suites = {
         json.dumps(run["audit"].get("suite"), sort_keys=True) for run in runs
     }
@@ -332,8 +338,9 @@ def scenario_lines(runs):
     Returns
     -------
     list of tuple of str
-        Under ``SCENARIO_HEADER``; the last of each representation is the
-        semi-informed attacker of the other tables.
+        Under ``SCENARIO_HEADER``; the last of each representation is
+        semi-informed. The attacker that is strongest on the test speakers
+        counts everywhere here.
     """
     lines = []
     for run in runs:
@@ -342,7 +349,11 @@ def scenario_lines(runs):
             if "not_attacked" in scenarios:
                 lines.append((*who, scenarios["not_attacked"], "-", "-"))
                 continue
-            semi = run["audit"]["taps"][tap]["speaker"]
+            semi = run["audit"]["taps"][tap]["speaker"]["attackers"]
+            best = min(
+                semi, key=lambda n: semi[n]["all"]["intervals"]["eer"]["value"]
+            )
+            semi = {"attackers": semi, "chosen": best}
             for scenario, attack in (
                 *scenarios.items(),
                 ("semi-informed", semi),

@@ -15,7 +15,7 @@ ALLOWED = {
     "metrics": set(),
     "nnet": set(),
     "dataio": {"integrations"},
-    "integrations": set(),
+    "integrations": {"metrics"},
     "lobes": {"nnet"},
     "brains": {"lobes", "nnet", "dataio", "metrics"},
     "attacks": {"nnet"},

@@ -16,7 +16,7 @@ from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
 from speechbrain_privacy.attacks.tdnn import TDNN
 from speechbrain_privacy.attacks.text import TextEmbedder
 from speechbrain_privacy.audit import representations
-from speechbrain_privacy.audit.attack import _fused
+from speechbrain_privacy.audit.attack import fused
 from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
@@ -429,7 +429,7 @@ def test_a_module_that_does_not_run_is_named(toy_corpus):
         )  # fmt: skip
 
 
-def test_fused_scores_are_better_than_each(toy_corpus):
+def testfused_scores_are_better_than_each(toy_corpus):
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(30), 4)
     same = (who[:, None] == who).astype(float)
@@ -437,14 +437,14 @@ def test_fused_scores_are_better_than_each(toy_corpus):
         {"all": scale * (same + rng.normal(0, 1, same.shape))}
         for scale in (1.0, 100.0)
     ]
-    fused = _fused(noisy)["all"]
+    together = fused(noisy)["all"]
 
     def rate(scores):
         i, j = np.triu_indices(len(who), 1)
         mated = who[i] == who[j]
         return equal_error_rate(scores[i, j][mated], scores[i, j][~mated])
 
-    assert rate(fused) < min(rate(a["all"]) for a in noisy) - 0.03
+    assert rate(together) < min(rate(a["all"]) for a in noisy) - 0.03
 
 
 def test_shuffled_speakers_are_the_level_of_guessing():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from speechbrain_privacy.metrics.legal import (
+    _predicate_runs,
     criteria_of_trials,
     guessing,
     legal_criteria,
     linking_probability,
     singling_out_probability,
 )
+from speechbrain_privacy.metrics.uncertainty import intervals_of
 
 
 def linked_by_drawing(scores, size, n_draws, rng):
@@ -106,22 +108,50 @@ def _thrice(found):
     return scores, who, who
 
 
-def test_linking_leaves_each_speaker_out_as_a_shorter_list_would():
-    scores, who = embedded(6, 3, 0.3)
+def test_intervals_leave_each_speaker_out_as_shorter_lists_would():
+    scores, who = embedded(7, 3, 0.3)
+    scores = np.round(scores, 1)  # ties
+    found = legal_criteria(scores, who, who, set_size=3)["linking"]
+
+    def by_hand(kept):
+        first = 3 * np.array(kept)
+        return np.mean(
+            [
+                linking_probability(scores[np.ix_(first, first + k)].T, 3)
+                for k in (1, 2)
+            ]
+        )
+
+    everybody = range(7)
+    shorter = [by_hand([i for i in everybody if i != j]) for j in everybody]
+    value = by_hand(list(everybody))
+    wanted = intervals_of({"x": value}, {"x": np.array(shorter)}, 7)["x"]
+    for end in ("value", "low", "high"):
+        assert getattr(found, end) == pytest.approx(getattr(wanted, end))
+
+
+def test_singling_out_leaves_speakers_out_by_leaving_runs_out():
+    scores, who = embedded(6, 2, 1.0)
     found = legal_criteria(scores, who, who, set_size=3)
-    kept = who != 4
-    shorter = legal_criteria(
-        scores[np.ix_(kept, kept)], who[kept], who[kept], set_size=3
+    # One item to search for is left of each speaker: no calibration.
+    assert set(found) == {"linking"}
+    scores, who = embedded(6, 3, 1.0)
+    found = legal_criteria(scores, who, who, set_size=3, seed=5)["singling_out"]
+    first = 3 * np.arange(6)
+    items = [scores[np.ix_(first, first + k)] for k in (1, 2)]
+    isolated, sets = zip(
+        *(
+            _predicate_runs(items[k], items[1 - k][..., None], 3, 100, 5 + k)
+            for k in (0, 1)
+        )
     )
-    # By hand: items 1 and 2 of each speaker against everybody's item 0.
-    by_hand = np.mean(
-        [
-            linking_probability(scores[np.ix_([0, 3, 6, 9, 15], rows)].T, 3)
-            for rows in ([1, 4, 7, 10, 16], [2, 5, 8, 11, 17])
-        ]
-    )
-    assert shorter["linking"].value == pytest.approx(by_hand)
-    assert found["linking"].value != shorter["linking"].value
+    isolated, sets = np.array(isolated), np.array(sets)
+    left_out = [isolated[~(sets == j).any(3)].mean() for j in range(6)]
+    wanted = intervals_of({"x": isolated.mean()}, {"x": np.array(left_out)}, 6)[
+        "x"
+    ]
+    assert found.value == isolated.mean()
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_criteria_leave_out_who_cannot_be_searched_for():
@@ -157,5 +187,28 @@ def test_a_list_of_all_pairs_is_the_matrix():
 
 def test_a_sparse_list_has_no_matrix():
     i = np.arange(100)
-    with pytest.raises(ValueError, match="only 100 pairs of 101 items"):
-        criteria_of_trials(i, i, i + 1, i, i)
+    with pytest.raises(ValueError, match="100 trials of 101 enrolments"):
+        criteria_of_trials(i, i, i + 1, i, i + 1)
+
+
+def test_a_name_is_one_speaker():
+    with pytest.raises(ValueError, match="'b' is spoken by 'z' and by 'y'"):
+        criteria_of_trials(
+            [1, 2], ["a", "b"], ["b", "c"], list("xz"), list("yz")
+        )
+    with pytest.raises(ValueError, match="lacks the name"):
+        criteria_of_trials(
+            [1, 2], ["a", None], ["b", "c"], list("xy"), list("yz")
+        )
+
+
+def test_few_models_and_many_items_are_a_matrix():
+    scores, who = embedded(6, 60, 1.0)
+    models = np.arange(0, 360, 60)
+    items = np.setdiff1d(np.arange(360), models)
+    i, j = (part.ravel() for part in np.meshgrid(models, items))
+    names = np.arange(360).astype(str)
+    found = criteria_of_trials(
+        scores[i, j], np.char.add("m", names[i]), names[j], who[i], who[j]
+    )
+    assert found["linking"].n_speakers == 6

@@ -330,3 +330,53 @@ def test_a_model_has_one_colour_in_every_picture():
     assert looks["b/1: encoder"] == to_rgb("C1")
     paler = np.array(looks["a: posteriors"]) - looks["a: encoder"]
     assert (paler >= 0).all() and paler.max() > 0.1
+
+
+def informed(folder):
+    """A run whose audit also has attackers who know less, and criteria."""
+    folder = write_run(folder, "adv", 1, 14.0, [0.3, 0.2])
+    audit = json.loads((folder / "audit.json").read_text())
+    attack = {
+        "attackers": {"x": {"all": {"intervals": {"eer": interval(0.45)}}}},
+        "chosen": "x",
+    }
+    audit["unaware"] = {
+        "encoder": {"ignorant": attack, "lazy-informed": attack},
+        "inner": {"not_attacked": "the unprotected model has none"},
+    }
+    audit["taps"]["encoder"]["speaker"]["legal"] = {
+        "all": {
+            "linking": {**interval(0.3), "n_speakers": 6},
+            "singling_out": interval(0.35),
+        },
+        "enrolment_5": {"not_searched": "0 speakers have a model"},
+    }
+    (folder / "audit.json").write_text(json.dumps(audit))
+    return folder
+
+
+def test_what_an_attacker_knows_stands_in_text_and_page(tmp_path, capsys):
+    folder = informed(tmp_path / "a")
+    assert main(["report", str(folder), f"--html={tmp_path / 'p.html'}"]) == 0
+    told = capsys.readouterr().out
+    lines = [line.split() for line in told.splitlines() if "adv/1" in line]
+    assert [line[2] for line in lines] == [
+        "ignorant",
+        "lazy-informed",
+        "semi-informed",
+        "the",
+    ]
+    assert lines[0][3] == "45.0" and lines[2][3] == "20.0"
+    page = (tmp_path / "p.html").read_text()
+    assert "the unprotected model has none" in page
+    # Six speakers: the right one and four others, one being left out.
+    assert "<td class='number'>20.0</td>" in page
+    assert "30.0 [25.0, 35.0]" in page and "35.0 [30.0, 40.0]" in page
+    assert "0 speakers have a model" in page
+
+
+def test_attackers_that_learnt_on_more_are_not_compared(two_runs):
+    runs = [load_run(folder) for folder in two_runs]
+    runs[1]["audit"]["train"]["fingerprint"] = "more"
+    with pytest.raises(ValueError, match="attackers learnt on different data"):
+        summarise(runs)

@@ -1,5 +1,8 @@
 """Attackers who do not know of the protection, and the waveform's."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,8 @@ from speechbrain_privacy.attacks.backends import PLDA, Cosine
 from speechbrain_privacy.attacks.network import NetworkAttacker
 from speechbrain_privacy.attacks.raw import RawTDNN
 from speechbrain_privacy.attacks.speaker import SpeakerAttacker
+from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
+from speechbrain_privacy.audit import representations
 from speechbrain_privacy.audit.attack import Utterances
 from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.representations import (
@@ -54,7 +59,10 @@ def unaware(how):
             protected(data, who, lambda x: x),
             protected(data, who, how),
         )
-    return attack_unaware({"means": make_attacker}, **found)
+    train = found["train"]
+    return attack_unaware(
+        {"means": make_attacker}, train[0], train, found["test"]
+    )
 
 
 def eer(attacks, scenario):
@@ -82,30 +90,103 @@ def test_unaware_attackers_need_like_for_like():
     data, who = voices(4, 3, 1.0, 0)
     one = protected(data, who, lambda x: x)
     narrow = protected(data, who, lambda x: x[:, :3])
-    found = attack_unaware({"means": make_attacker}, (one, one), (one, narrow))
+    found = attack_unaware(
+        {"means": make_attacker}, one, (one, narrow), (one, narrow)
+    )
     assert found == {"not_attacked": "8 channels without protection, 3 with it"}
-    other = Utterances(data.subset([1, 0]), one.rows[:2])
-    with pytest.raises(ValueError, match="the same utterances"):
-        attack_unaware({"means": make_attacker}, (one, other), (one, one))
 
 
-def test_an_audit_of_two_models_tells_what_each_attacker_knows(toy_corpus):
-    audit, brain, split, _ = audited(toy_corpus)
+def without_protection(toy_corpus, change=lambda split: split, **settings):
+    audit, brain, split, _ = audited(toy_corpus, **settings)
     found = audit.run(
         brain,
         split("train"),
         split("test"),
-        unprotected=(brain, split("train"), split("test")),
+        unprotected=(brain, change(split("train")), split("test")),
         progressbar=False,
     )
+    return found
+
+
+def test_an_audit_of_two_models_tells_what_each_attacker_knows(toy_corpus):
+    found = without_protection(toy_corpus)
     scenarios = found["unaware"]["raw"]
     assert set(scenarios["ignorant"]["attackers"]) == {
         "statistics-plda",
         "tdnn-cosine",
+        "fusion",
     }
+    # Taught the same, they find the same: only knowledge differs.
+    semi = found["taps"]["raw"]["speaker"]["attackers"]
+    for name, attack in scenarios["lazy-informed"]["attackers"].items():
+        rates = attack["all"]["intervals"], semi[name]["all"]["intervals"]
+        assert rates[0]["eer"] == rates[1]["eer"]
     legal = found["taps"]["raw"]["speaker"]["legal"]
     assert set(legal) == {"all", "enrolment_2"}
     assert 0 <= legal["all"]["linking"]["value"] <= 1
+
+
+def test_unaware_attackers_have_as_many_speakers(toy_corpus, monkeypatch):
+    monkeypatch.setattr(representations, "_faster", lambda sig, speed: sig)
+    seen = []
+
+    class Spy(StatisticsEmbedder):
+        def fit(self, data, labels, **settings):
+            seen.append((len(data), sorted(set(labels))))
+            return super().fit(data, labels, **settings)
+
+    audit, brain, split, _ = audited(toy_corpus, speeds=[1.0, 0.9])
+    audit.speaker_attackers = {"spy": partial(SpeakerAttacker, Spy)}
+
+    def listed(name):
+        batches, manifest = split(name)
+        return list(batches), manifest
+
+    audit.run(
+        brain,
+        listed("train"),
+        listed("test"),
+        unprotected=(brain, listed("train"), listed("test")),
+        progressbar=False,
+    )
+    assert len(seen) == 2 and seen[0] == seen[1]
+    assert seen[0][0] == 32
+
+
+def test_other_data_are_found_before_the_attack(toy_corpus):
+    def renamed(split):
+        batches, manifest = split
+        rows = tuple({**r, "spk_id": f"x{r['spk_id']}"} for r in manifest.rows)
+        return batches, replace(manifest, rows=rows)
+
+    def shorter(split):
+        return list(split[0])[:-1], split[1]
+
+    with pytest.raises(ValueError, match="unprotected run's train data are"):
+        without_protection(toy_corpus, renamed)
+    with pytest.raises(ValueError, match="leaves out other train utterances"):
+        without_protection(toy_corpus, shorter)
+
+
+def test_a_tap_that_only_one_model_has_is_not_attacked(toy_corpus):
+    audit, brain, split, _ = audited(toy_corpus)
+    audit.taps["inner"] = Tap("extra")
+    brain.modules["extra"] = torch.nn.Identity()
+    brain.modules["layer"].register_forward_hook(
+        lambda module, inputs, output: brain.modules["extra"](output)
+    )
+    other = Frozen(brain.frames)
+    found = audit.run(
+        brain,
+        split("train"),
+        split("test"),
+        unprotected=(other, split("train"), split("test")),
+        progressbar=False,
+    )
+    assert found["unaware"]["inner"] == {
+        "not_attacked": "the unprotected model has none"
+    }
+    assert "ignorant" in found["unaware"]["raw"]
 
 
 def tones(n_speakers, n_utterances, seed):

@@ -8,8 +8,8 @@ from speechbrain_privacy.metrics.fairness import check_counts, crossed
 def as_metric_frame(errors, words, groups, control=None):
     """Errors per word by group, for whoever works with fairlearn.
 
-    It has no intervals: ``fairness.group_rates`` has. Needs ``pip install
-    fairlearn``.
+    It has no intervals: ``fairness.group_rates`` has. Needs the extra
+    ``[fairness]``.
 
     Arguments
     ---------
@@ -19,7 +19,7 @@ def as_metric_frame(errors, words, groups, control=None):
         Per utterance; several columns are crossed. Utterances with an empty
         group are left out.
     control : array_like, optional
-        Within each of whose values groups are compared.
+        Within each of whose values groups are compared; not where empty.
 
     Returns
     -------
@@ -38,12 +38,15 @@ def as_metric_frame(errors, words, groups, control=None):
         from fairlearn.metrics import MetricFrame
     except ImportError:
         raise ImportError(
-            "as_metric_frame needs fairlearn: pip install fairlearn"
+            "as_metric_frame needs fairlearn: install the extra [fairness]"
         ) from None
     names, unknown = crossed(groups)
     errors, words = np.asarray(errors, float), np.asarray(words, float)
     check_counts(errors, words, names, names)
     kept = ~unknown
+    if control is not None:
+        control, without = crossed(control)
+        kept &= ~without
     if not kept.any():
         raise ValueError("every utterance's group is empty")
     return MetricFrame(
@@ -56,7 +59,7 @@ def as_metric_frame(errors, words, groups, control=None):
         y_true=words[kept],
         y_pred=errors[kept],
         sensitive_features=names[kept].astype(str),
-        control_features=None if control is None else np.asarray(control)[kept],
+        control_features=None if control is None else control[kept].astype(str),
     )
 
 
