@@ -2,12 +2,7 @@
 
 import numpy as np
 
-from speechbrain_privacy.attacks.backends import (
-    Cosine,
-    enrol,
-    procrustes,
-    unit,
-)
+from speechbrain_privacy.attacks.backends import Cosine, enrol
 
 
 class SpeakerAttacker:
@@ -55,52 +50,49 @@ class SpeakerAttacker:
         LearningCurve
         """
         curve = self.embedder.fit(data, speakers, **settings)
-        embeddings = self.embedder.embed(data)
+        embeddings = self.embed(data)
         for backend in self.backends.values():
             backend.fit(embeddings, speakers)
         return curve
 
-    def rotation(self, protected, original):
-        """The rotation of embeddings that undoes a protection best.
+    def embed(self, data):
+        """Embeddings of whole utterances, ``[utterances, dim]``."""
+        return self.embedder.embed(data)
+
+    def compare(self, enrolment, tests, groups):
+        """Scores speaker models against all tests.
 
         Arguments
         ---------
-        protected, original : Representations
-            Of the same utterances, in the same order.
+        enrolment, tests : numpy.ndarray
+            Embeddings, from ``embed``, ``[utterances, dim]``.
+        groups : list of sequence of int
+            Rows of ``enrolment`` that make each model.
 
         Returns
         -------
-        numpy.ndarray
-            ``[dim, dim]``, orthogonal; for ``score``.
+        dict
+            Back-end -> ``[models, tests]``.
         """
-        return procrustes(
-            self.embedder.embed(protected), self.embedder.embed(original)
-        )
+        models, counts = enrol(enrolment, groups)
+        return {
+            name: np.asarray(backend.score(models, tests, counts))
+            for name, backend in self.backends.items()
+        }
 
-    def score(self, data, groups, enrolment=None, rotation=None):
+    def score(self, data, groups):
         """Scores speaker models against all utterances.
 
         Arguments
         ---------
         data : Representations
         groups : list of sequence of int
-            Utterances that enrol each model, as places in ``enrolment``.
-        enrolment : Representations, optional
-            Where models come from. Default: ``data``.
-        rotation : numpy.ndarray, optional
-            Of the embeddings of ``data``, from ``rotation``.
+            Utterances that enrol each model, as places in ``data``.
 
         Returns
         -------
         dict
             Back-end -> ``[models, utterances]``.
         """
-        tests = self.embedder.embed(data)
-        source = tests if enrolment is None else self.embedder.embed(enrolment)
-        if rotation is not None:
-            tests = unit(tests) @ rotation
-        models, counts = enrol(source, groups)
-        return {
-            name: np.asarray(backend.score(models, tests, counts))
-            for name, backend in self.backends.items()
-        }
+        embeddings = self.embed(data)
+        return self.compare(embeddings, embeddings, groups)

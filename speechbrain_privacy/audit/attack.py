@@ -133,9 +133,10 @@ def attack_speakers(
 def _legal(matrices, test, enrolment, seed):
     """Legal criteria by pairing; why not, where there are too few items."""
     speakers = test.labels("spk_id")
+    every = _models(speakers, enrolment, seed)
     found = {}
     for pairing, matrix in matrices.items():
-        groups = _models(speakers, enrolment, seed)[pairing]
+        groups = every[pairing]
         scores = np.array(matrix, float)
         for row, group in zip(scores, groups):
             row[list(group)] = np.nan
@@ -169,11 +170,13 @@ def _by_group(scores, left, right, test, column):
 def _score(attacker, some, enrolment, seed):
     """Back-end -> pairing -> matrix ``[models, utterances]``."""
     models = _models(some.labels("spk_id"), enrolment, seed)
+    embeddings = attacker.embed(some.data)
     result = {}
     for pairing, groups in models.items():
         if not groups:
             continue
-        for backend, matrix in attacker.score(some.data, groups).items():
+        found = attacker.compare(embeddings, embeddings, groups)
+        for backend, matrix in found.items():
             result.setdefault(backend, {})[pairing] = matrix
     return result
 

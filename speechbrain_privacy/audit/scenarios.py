@@ -8,6 +8,7 @@ attackers", ICASSP 2020).
 
 from dataclasses import asdict
 
+from speechbrain_privacy.attacks.backends import procrustes, unit
 from speechbrain_privacy.audit.attack import FUSION, fused
 from speechbrain_privacy.audit.trials import all_pairs
 from speechbrain_privacy.metrics.evaluation import evaluate_trials
@@ -57,14 +58,19 @@ def attack_unaware(attackers, train, pairs, test, seed=0, **fit):
             name=f"unaware speaker, {name}",
             **fit,
         )
-        rotation = attacker.rotation(pairs[1].data, pairs[0].data)
-        for scenario, found in (
-            ("unprotected", attacker.score(original, groups)),
-            ("ignorant", attacker.score(protected, groups, original)),
-            ("aligned", attacker.score(protected, groups, original, rotation)),
-            ("lazy-informed", attacker.score(protected, groups)),
-        ):
-            for backend, matrix in found.items():
+        clear, hidden = attacker.embed(original), attacker.embed(protected)
+        rotation = procrustes(
+            attacker.embed(pairs[1].data), attacker.embed(pairs[0].data)
+        )
+        # Enrolment and tests of each.
+        sides = (
+            (clear, clear),
+            (clear, hidden),
+            (clear, unit(hidden) @ rotation),
+            (hidden, hidden),
+        )
+        for scenario, both in zip(SCENARIOS, sides):
+            for backend, matrix in attacker.compare(*both, groups).items():
                 scores[scenario][f"{name}-{backend}"] = matrix[places]
     return {
         scenario: _reports(found, left, right)

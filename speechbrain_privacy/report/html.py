@@ -4,6 +4,7 @@ import html
 import io
 from pathlib import Path
 
+from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.summary import (
     ENROLMENT,
@@ -259,7 +260,8 @@ def _legal(runs):
                     lines.append((*who, found["not_searched"], "", ""))
                     continue
                 linking, out = found["linking"], found.get("singling_out")
-                guess = 100 / min(10, linking["n_speakers"] - 1)
+                set_size = min(SET_SIZE, linking["n_speakers"] - 1)
+                guess = 100 * guessing(set_size)["linking"]
                 lines.append(
                     (
                         *who,
