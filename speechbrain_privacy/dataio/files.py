@@ -18,9 +18,10 @@ class replaced_file:  # noqa: N801 (reads as a function)
     'whole or not at all'
     """
 
-    def __init__(self, path, newline=None):
+    def __init__(self, path, newline=None, mode="w"):
         self.path = Path(path)
         self.newline = newline
+        self.mode = mode
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,10 @@ class replaced_file:  # noqa: N801 (reads as a function)
         os.umask(umask)
         os.chmod(self.temporary, 0o666 & ~umask)
         self.file = os.fdopen(
-            handle, "w", newline=self.newline, encoding="utf-8"
+            handle,
+            self.mode,
+            newline=self.newline,
+            encoding=None if "b" in self.mode else "utf-8",
         )
         return self.file
 

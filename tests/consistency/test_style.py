@@ -17,13 +17,14 @@ ALLOWED = {
     "dataio": {"integrations"},
     "integrations": {"metrics"},
     "lobes": {"nnet"},
+    "masking": {"nnet", "dataio", "metrics"},
     "brains": {"lobes", "nnet", "dataio", "metrics"},
     "attacks": {"nnet"},
     "audit": {"attacks", "metrics", "nnet", "dataio"},
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
     "runs.py": {"audit", "dataio", "experiments"},
-    "cli.py": {"report", "dataio", "experiments", "runs"},
+    "cli.py": {"report", "dataio", "experiments", "runs", "masking"},
 }
 
 

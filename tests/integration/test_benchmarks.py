@@ -49,3 +49,12 @@ def test_interval_coverage_prints_a_share_per_metric():
     shares = re.findall(r"covers ([0-9.]+) %", text)
     assert len(shares) == 8
     assert all(float(share) >= 50 for share in shares)
+
+
+def test_masking_speed_prints_ratios():
+    text = printed("masking_speed.py", "--repetitions=2")
+    found = re.findall(r"^ratio \S+_vs_speechbrain ([0-9.]+)$", text, re.M)
+    assert len(found) == 6
+    assert all(float(ratio) > 1 for ratio in found)
+    off = re.search(r"off by ([0-9.]+) points", text)
+    assert float(off.group(1)) < 1.7

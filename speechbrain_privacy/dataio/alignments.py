@@ -1,0 +1,95 @@
+"""Phone alignments: a CSV ``utt_id,start,end,phone``, times in seconds."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+COLUMNS = ("utt_id", "start", "end", "phone")
+#: Segments further apart than this leave a hole.
+SLACK = 1e-3
+
+
+class AlignmentError(ValueError):
+    """Alignments that cannot be used, and why."""
+
+
+def read_alignments(path):
+    """Reads and checks alignments.
+
+    Arguments
+    ---------
+    path : str or Path
+        CSV with a header; the segments of an utterance in order and without
+        holes between them.
+
+    Returns
+    -------
+    dict
+        Utterance -> list of ``(start, end, phone)``.
+
+    Raises
+    ------
+    AlignmentError
+        One sentence with the file and the row (the header is row 1).
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> rows = "utt_id,start,end,phone", "u,0.0,0.1,SIL", "u,0.1,0.3,AH"
+    >>> _ = path.write_text("\\n".join(rows))
+    >>> read_alignments(path)
+    {'u': [(0.0, 0.1, 'SIL'), (0.1, 0.3, 'AH')]}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AlignmentError(f"{path}: the alignments do not exist")
+    segments = {}
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        for column in COLUMNS:
+            if column not in (reader.fieldnames or ()):
+                raise AlignmentError(
+                    f"{path}: row 1: column '{column}' is missing; found "
+                    f"{', '.join(reader.fieldnames or ()) or 'nothing'}"
+                )
+        for number, row in enumerate(reader, start=2):
+            where = f"{path}: row {number}"
+            try:
+                start, end = float(row["start"]), float(row["end"])
+            except (TypeError, ValueError):
+                raise AlignmentError(
+                    f"{where}: start and end are seconds, not "
+                    f"'{row['start']}' and '{row['end']}'"
+                ) from None
+            if not (math.isfinite(end) and 0 <= start < end):
+                raise AlignmentError(
+                    f"{where}: a segment from {start} to {end} s"
+                )
+            before = segments.setdefault(row["utt_id"], [])
+            if before and abs(before[-1][1] - start) > SLACK:
+                raise AlignmentError(
+                    f"{where}: begins at {start} s, but the segment before "
+                    f"ends at {before[-1][1]} s"
+                )
+            before.append((start, end, row["phone"]))
+    if not segments:
+        raise AlignmentError(f"{path}: no segments, only a header")
+    return segments
+
+
+def inner_boundaries(segments):
+    """Times where one segment of an utterance meets the next.
+
+    Arguments
+    ---------
+    segments : list of tuple
+        ``(start, end, phone)``, in order.
+
+    Returns
+    -------
+    numpy.ndarray
+        In seconds, one less than there are segments.
+    """
+    return np.array([start for start, _, _ in segments[1:]])

@@ -1,0 +1,1 @@
+"""Which frames are hidden from a model, and where phones change."""

@@ -1,0 +1,128 @@
+"""Where one phone ends and the next begins, without any training.
+
+Three detectors on cepstra with one knob, the number of boundaries a second:
+thresholds do not carry over from corpus to corpus, rates do.
+"""
+
+import torch
+
+from speechbrain_privacy.masking.cepstra import (
+    STEP,
+    CepstralFrames,
+    mean_difference,
+    spectral_transition,
+)
+from speechbrain_privacy.masking.segmentation import least_variance
+from speechbrain_privacy.nnet.pooling import frames_mask
+
+METHODS = ("difference", "variance", "transition")
+#: Boundaries a second in read English.
+RATE = 9.0
+#: Weight of the squared difference of means beside the variances.
+BONUS = 10.0
+
+
+class BoundaryDetector(torch.nn.Module):
+    """Finds phone boundaries in waveforms.
+
+    Arguments
+    ---------
+    method : str
+        ``"difference"`` of the means left and right of a frame (its highest
+        peaks), least ``"variance"`` within segments, or spectral
+        ``"transition"`` (its highest peaks).
+    rate : float
+        Boundaries a second.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown or the rate is not positive.
+
+    Example
+    -------
+    >>> detector = BoundaryDetector(rate=8)
+    >>> found, counts = detector(torch.randn(2, 16000), torch.tensor([1, 0.5]))
+    >>> found.shape, counts.tolist(), found.sum(1).tolist()
+    (torch.Size([2, 101]), [101, 51], [8, 4])
+    """
+
+    def __init__(self, method="difference", rate=RATE, sample_rate=16000):
+        super().__init__()
+        if method not in METHODS:
+            raise ValueError(
+                f"method is '{method}'; it is {', '.join(METHODS)}"
+            )
+        if not 0 < rate < 1 / STEP:
+            raise ValueError(f"rate is {rate} boundaries a second")
+        self.method = method
+        self.rate = rate
+        self.sample_rate = sample_rate
+        self.frames = CepstralFrames(sample_rate)
+
+    @torch.no_grad()
+    def forward(self, wavs, lengths=None):
+        """Boundaries of a batch, each row as if it were alone.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            ``[batch, samples]``.
+        lengths : torch.Tensor, optional
+            Relative, ``[batch]``.
+
+        Returns
+        -------
+        begins : torch.Tensor
+            Boolean ``[batch, frames]``, True where a phone begins, at t
+            times 10 ms; never at frame 0 or in padding.
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+        """
+        n_samples = wavs.shape[1]
+        if lengths is None:
+            lengths = torch.ones(len(wavs), device=wavs.device)
+        samples = (lengths * n_samples).round().long()
+        wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
+        x = self.frames(wavs)
+        counts = samples // self.frames.hop + 1
+        wanted = (self.rate * samples / self.sample_rate).round().long()
+        if self.method == "transition":
+            return highest_peaks(spectral_transition(x, counts), wanted), counts
+        apart = mean_difference(x, counts)
+        if self.method == "difference":
+            return highest_peaks(apart, wanted), counts
+        bonus = BONUS * apart.square()
+        return least_variance(x, counts, wanted, bonus), counts
+
+
+def highest_peaks(curve, wanted):
+    """The highest local maxima of each row.
+
+    Arguments
+    ---------
+    curve : torch.Tensor
+        ``[batch, frames]``, not negative; the ends count as valleys.
+    wanted : torch.Tensor
+        How many at most, ``[batch]``.
+
+    Returns
+    -------
+    torch.Tensor
+        Boolean ``[batch, frames]``.
+
+    Example
+    -------
+    >>> curve = torch.tensor([[0.0, 2.0, 1.0, 3.0, 0.0, 1.0, 0.0]])
+    >>> highest_peaks(curve, torch.tensor([2])).int().tolist()
+    [[0, 1, 0, 1, 0, 0, 0]]
+    """
+    before = torch.nn.functional.pad(curve, (1, 0))[:, :-1]
+    after = torch.nn.functional.pad(curve, (0, 1))[:, 1:]
+    height = curve * ((curve > before) & (curve >= after))
+    most = min(int(wanted.max()), curve.shape[1])
+    top, where = height.topk(most, dim=1)
+    kept = (top > 0) & frames_mask(wanted, most)
+    return torch.zeros_like(height, dtype=torch.bool).scatter_(1, where, kept)

@@ -1,0 +1,357 @@
+"""Which frames of an utterance are hidden from a model.
+
+A policy divides an utterance into pieces (segments, spans), gives each a
+random key, and hides pieces in the order of their keys until
+``round(ratio * frames)`` frames are hidden: exactly as many in every
+utterance, whatever its length; the last piece to be hidden may be cut short.
+
+Masks are boolean ``[batch, frames]``, True where hidden, on the device of
+``counts``. All draws come from ``generator``, or from torch's own.
+"""
+
+import numpy as np
+import torch
+
+from speechbrain_privacy.nnet.pooling import frames_mask
+
+#: Different values of a random key.
+LEVELS = 2**16
+
+
+class FixedSpans:
+    """Spans of one length that may overlap, as wav2vec 2.0 hides them.
+
+    Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 3.1. Here
+    spans may hang over both ends of the utterance, so that every frame is
+    hidden equally often.
+
+    Arguments
+    ---------
+    ratio : float
+        Share of frames to hide.
+    span : int
+        Frames.
+
+    Example
+    -------
+    >>> hidden = FixedSpans(0.5, span=4)(torch.tensor([40, 10]))
+    >>> hidden.shape, hidden.sum(1).tolist()
+    (torch.Size([2, 40]), [20, 5])
+    """
+
+    def __init__(self, ratio=0.5, span=10):
+        self.ratio = _checked_ratio(ratio)
+        if span < 1:
+            raise ValueError(f"a span has one frame or more, not {span}")
+        self.span = span
+
+    def __call__(self, counts, begins=None, speech=None, generator=None):
+        """Draws masks.
+
+        Arguments
+        ---------
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+        begins, speech : object
+            Not used: the policy does not listen.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        torch.Tensor
+        """
+        n_rows, n_frames = len(counts), _longest(counts)
+        # A frame's key is the highest of the spans that cover it.
+        keys = _coarse_keys(
+            n_rows, n_frames + self.span - 1, counts.device, generator
+        )
+        keys = torch.nn.functional.max_pool1d(keys.float(), self.span, stride=1)
+        if n_frames > int(counts.min()):
+            keys.masked_fill_(~frames_mask(counts, n_frames), -LEVELS)
+        wanted = _wanted(counts, self.ratio)
+        place = (n_frames - wanted).clamp(max=n_frames - 1)
+        last = _sorted(keys).gather(1, place)
+        # Of the span that is reached last its first frames are hidden.
+        higher = keys > last
+        equal = keys == last
+        room = wanted - higher.sum(1, keepdim=True)
+        place = equal.cumsum(1, dtype=torch.int32)
+        return higher | (equal & (place <= room.int()))
+
+
+class Segments:
+    """Whole segments between boundaries, so that none can be read off.
+
+    Source: after Yue & Li, "Phonetically motivated self-supervised speech
+    representation learning", Interspeech 2021. With boundaries from an
+    alignment it is the oracle; with ``shift`` the control that keeps the
+    segments' lengths and loses their places.
+
+    Arguments
+    ---------
+    ratio : float
+        Share of frames to hide.
+    together : int
+        Segments that are hidden together.
+    shift : tuple of int
+        Boundaries move by as many frames, drawn per utterance between these
+        two (both included); what leaves at the end comes back at the start.
+    silence : float
+        How likely silence is drawn, beside speech, in (0, 1]; below 1 the
+        call needs ``speech``.
+
+    Example
+    -------
+    >>> begins = torch.tensor([[0, 0, 0, 1, 0, 0, 1, 0, 0]]).bool()
+    >>> hidden = Segments(1 / 3)(torch.tensor([9]), begins)[0].int().tolist()
+    >>> sum(hidden), hidden[0] == hidden[1] == hidden[2]
+    (3, True)
+    """
+
+    def __init__(self, ratio=0.5, together=1, shift=(0, 0), silence=1.0):
+        self.ratio = _checked_ratio(ratio)
+        if together < 1:
+            raise ValueError(f"together is 1 or more, not {together}")
+        if shift[0] > shift[1]:
+            raise ValueError(f"shift is (least, most) frames, not {shift}")
+        if not 0.0 < silence <= 1.0:
+            raise ValueError(f"silence lies in (0, 1], not {silence}")
+        self.together = together
+        self.shift = tuple(shift)
+        self.silence = silence
+
+    def __call__(self, counts, begins, speech=None, generator=None):
+        """Draws masks.
+
+        Arguments
+        ---------
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+        begins : torch.Tensor
+            Boolean ``[batch, frames]``, True where a segment begins.
+        speech : torch.Tensor, optional
+            Boolean ``[batch, frames]``, False in silence.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        torch.Tensor
+        """
+        device = counts.device
+        if begins is None:
+            raise ValueError("this policy needs boundaries")
+        if self.shift != (0, 0):
+            least, most = self.shift
+            by = torch.randint(
+                least,
+                most + 1,
+                (len(counts), 1),
+                generator=generator,
+                device=device,
+            )
+            t = torch.arange(begins.shape[1], device=device)
+            begins = begins.gather(1, (t - by) % counts[:, None])
+        pieces = begins.cumsum(1)
+        if self.together > 1:
+            phase = torch.randint(
+                self.together,
+                (len(counts), 1),
+                generator=generator,
+                device=device,
+            )
+            pieces = (pieces + phase).div(self.together, rounding_mode="floor")
+        weights = None
+        if self.silence < 1.0:
+            if speech is None:
+                raise ValueError("silence below 1 needs to know what is speech")
+            weights = torch.where(speech, 1.0, self.silence)
+        return _hide(pieces, counts, self.ratio, generator, weights)
+
+
+class DurationMatchedSpans:
+    """Random spans as long as phones are, wherever phones may be.
+
+    The control for ``Segments``: what is left of its advantage when only the
+    lengths of what it hides are known.
+
+    Arguments
+    ---------
+    durations : sequence of float
+        Weight of spans of 1, 2, 3, ... frames: ``duration_histogram``.
+    ratio : float
+        Share of frames to hide.
+
+    Example
+    -------
+    >>> policy = DurationMatchedSpans([0, 0, 1], ratio=0.5)  # of 3 frames
+    >>> policy(torch.tensor([12, 6])).sum(1).tolist()
+    [6, 3]
+    """
+
+    def __init__(self, durations, ratio=0.5):
+        self.ratio = _checked_ratio(ratio)
+        self.durations = torch.as_tensor(durations, dtype=torch.float)
+        if not (self.durations >= 0).all() or not self.durations.sum() > 0:
+            raise ValueError("durations are weights: not negative, not all 0")
+
+    def __call__(self, counts, begins=None, speech=None, generator=None):
+        """Draws masks; arguments and result as in ``FixedSpans``."""
+        n_rows, n_frames = len(counts), _longest(counts)
+        # Whole rows of spans, drawn until the shortest of them is full.
+        chances = self.durations.to(counts.device)
+        mean = (chances * torch.arange(1, len(chances) + 1)).sum()
+        n_spans = int(1.2 * n_frames * chances.sum() / mean) + 8
+        ends = torch.zeros((n_rows, 1), dtype=torch.long, device=counts.device)
+        while ends[:, -1].min() < n_frames:
+            drawn = torch.multinomial(
+                chances.expand(n_rows, -1),
+                n_spans,
+                replacement=True,
+                generator=generator,
+            )
+            ends = torch.cat(
+                [ends, ends[:, -1:] + (drawn + 1).cumsum(1)], dim=1
+            )
+        begins = torch.zeros(
+            (n_rows, n_frames + 1), dtype=torch.bool, device=counts.device
+        )
+        begins.scatter_(1, ends[:, 1:].clamp(max=n_frames), True)
+        pieces = begins[:, :n_frames].cumsum(1)
+        return _hide(pieces, counts, self.ratio, generator)
+
+
+def duration_histogram(begins, counts, longest=50):
+    """How often segments last 1, 2, 3, ... frames.
+
+    Arguments
+    ---------
+    begins : torch.Tensor
+        Boolean ``[batch, frames]``.
+    counts : torch.Tensor
+        Valid frames, ``[batch]``.
+    longest : int
+        Frames; what lasts longer is counted here.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[longest]``, a share for each duration.
+
+    Example
+    -------
+    >>> begins = torch.tensor([[0, 0, 1, 0, 0, 1, 0]]).bool()
+    >>> duration_histogram(begins, torch.tensor([7]), 4).tolist()
+    [0.0, 0.6666666865348816, 0.3333333432674408, 0.0]
+    """
+    starts = begins & frames_mask(counts, begins.shape[1])
+    starts[:, 0] = True
+    row, at = starts.nonzero(as_tuple=True)
+    # The next start of the row, or where the row ends.
+    after = torch.where(
+        torch.nn.functional.pad(row[1:], (0, 1), value=-1) == row,
+        torch.nn.functional.pad(at[1:], (0, 1)),
+        counts[row],
+    )
+    lasting = (after - at).clamp(max=longest)
+    found = torch.bincount(lasting - 1, minlength=longest).float()
+    return found / found.sum()
+
+
+def slowed(begins, stride):
+    """Boundaries at a lower frame rate.
+
+    Arguments
+    ---------
+    begins : torch.Tensor
+        Boolean ``[batch, frames]``.
+    stride : int
+        Frames that become one.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[batch, ceil(frames / stride)]``, True where any of them was, to
+        the nearest.
+
+    Example
+    -------
+    >>> slowed(torch.tensor([[0, 0, 1, 0, 0, 0, 0, 1]]).bool(), 4).tolist()
+    [[False, True]]
+    """
+    n_frames = -(-begins.shape[1] // stride)
+    row, at = begins.nonzero(as_tuple=True)
+    slow = torch.zeros(
+        (len(begins), n_frames + 1), dtype=torch.bool, device=begins.device
+    )
+    slow[row, (at + stride // 2) // stride] = True
+    return slow[:, :n_frames]
+
+
+def _hide(pieces, counts, ratio, generator, weights=None):
+    """Hides pieces in random order.
+
+    ``pieces [batch, frames]`` rises by 0 or 1 from frame to frame, from 0 or
+    1; ``weights`` are those of frames.
+    """
+    n_rows, n_frames = pieces.shape
+    device = pieces.device
+    n_pieces = int(pieces[:, -1].max()) + 1
+    sizes = torch.zeros((n_rows, n_pieces), dtype=torch.long, device=device)
+    sizes.scatter_add_(1, pieces, torch.ones_like(pieces))
+    ends = sizes.cumsum(1)
+    if int(counts.min()) < n_frames:
+        # Padding was counted as part of the last piece.
+        ends = torch.minimum(ends, counts[:, None])
+        sizes = ends.diff(dim=1, prepend=ends.new_zeros(n_rows, 1))
+    keys = _coarse_keys(n_rows, n_pieces, device, generator)
+    if weights is not None:
+        # Efraimidis & Spirakis 2006: the order of a weighted draw without
+        # replacement. Pieces weigh what their frames weigh on average.
+        weights = weights * frames_mask(counts, n_frames)
+        total = torch.zeros_like(sizes, dtype=torch.float)
+        total.scatter_add_(1, pieces, weights)
+        chance = (keys + (LEVELS + 1) / 2) / LEVELS
+        keys = -chance.log() * sizes / total.clamp(min=1e-6)
+        keys = keys.view(torch.int32)  # positive floats sort as their bits
+    # With the column in its lower half a key can be sorted alone.
+    columns = torch.arange(n_pieces, device=device)
+    order = _sorted((keys.long() << 32) + columns) & 0x7FFFFFFF
+    taken = sizes.gather(1, order).cumsum(1)
+    # Up to which frame each piece is hidden.
+    missing = (_wanted(counts, ratio) - taken).clamp_(max=0)
+    until = ends.scatter_add_(1, order, missing)
+    return torch.arange(n_frames, device=device) < until.gather(1, pieces)
+
+
+def _coarse_keys(n_rows, n_columns, device, generator):
+    """Random 16-bit numbers, four from each draw: drawing is what takes
+    longest."""
+    draws = torch.randint(
+        -(2**63),
+        2**63 - 1,
+        (n_rows, -(-n_columns // 4)),
+        generator=generator,
+        device=device,
+    )
+    return draws.view(torch.int16)[:, :n_columns]
+
+
+def _sorted(keys):
+    """``keys.sort(1)``; on a CPU NumPy's is several times faster."""
+    if keys.device.type != "cpu":
+        return keys.sort(dim=1).values
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1))
+
+
+def _wanted(counts, ratio):
+    return (ratio * counts).round().long()[:, None]
+
+
+def _longest(counts):
+    return int(counts.max())
+
+
+def _checked_ratio(ratio):
+    if not 0.0 < ratio < 1.0:
+        raise ValueError(f"the ratio of hidden frames lies in (0, 1): {ratio}")
+    return ratio

@@ -1,0 +1,82 @@
+"""Boundaries of a whole corpus, found once and kept beside its manifest."""
+
+import zipfile
+
+import numpy as np
+import torch
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+from speechbrain_privacy.dataio.audio import read_utterance
+from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.masking.evaluation import find_boundaries
+
+logger = get_logger(__name__)
+
+#: Utterances read at once.
+CHUNK = 256
+
+
+def stored_boundaries(manifest, detector):
+    """Finds the boundaries of every utterance, or reads them.
+
+    Arguments
+    ---------
+    manifest : Manifest
+    detector : BoundaryDetector
+
+    Returns
+    -------
+    dict
+        Utterance -> frames (of 10 ms) where a phone begins, a LongTensor.
+        They are kept in ``STEM.METHOD-RATE.npz`` beside the manifest and
+        found anew when the manifest has changed.
+    """
+    path = manifest.path.with_name(
+        f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
+    )
+    known = _read(path, manifest.fingerprint())
+    if known is None:
+        known = _find(manifest, detector)
+        _write(path, manifest.fingerprint(), known)
+    return {name: torch.from_numpy(frames) for name, frames in known.items()}
+
+
+def _find(manifest, detector):
+    rows = sorted(manifest.rows, key=lambda row: row["duration"])
+    found = {}
+    chunks = range(0, len(rows), CHUNK)
+    for i in tqdm(chunks, desc=f"boundaries of {manifest.path.name}"):
+        wavs = {
+            row["ID"]: read_utterance(row["wav"], detector.sample_rate)
+            for row in rows[i : i + CHUNK]
+        }
+        found.update(find_boundaries(detector, wavs))
+    return found
+
+
+def _write(path, fingerprint, frames):
+    with replaced_file(path, mode="wb") as file:
+        np.savez_compressed(
+            file,
+            fingerprint=fingerprint,
+            ids=list(frames),
+            counts=[len(at) for at in frames.values()],
+            frames=np.concatenate(list(frames.values())).astype(np.int32),
+        )
+
+
+def _read(path, fingerprint):
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as kept:
+            if str(kept["fingerprint"]) != fingerprint:
+                return None
+            pieces = np.split(
+                kept["frames"].astype(np.int64), kept["counts"].cumsum()[:-1]
+            )
+            return dict(zip(kept["ids"].tolist(), pieces, strict=True))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as fault:
+        logger.warning(f"{path} cannot be used and is made anew: {fault}")
+        return None
