@@ -1,4 +1,4 @@
-"""What every CTC recipe does around its Brain: fit, test, audit, write.
+"""What every recipe does around its Brain: fit, test, audit, write.
 
 A recipe's ``train.py`` says what goes in; values come from its YAML.
 """
@@ -74,8 +74,8 @@ def fit(brain, data, batch_seconds, num_workers=0, num_buckets=10, seed=0):
 
     Arguments
     ---------
-    brain : CTCBrain
-    data : ASRData
+    brain : AdversarialBrain
+    data : ASRData or SpeechData
     batch_seconds : float
         Audio in a batch, padding included.
     num_workers : int
@@ -158,6 +158,38 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
             },
             "utterances": len(data.datasets["seen"]),
         }
+    write_json(Path(output_folder) / RESULTS, results)
+    return results
+
+
+def evaluate_pretraining(brain, data, output_folder, name, seed):
+    """Scores the last checkpoint on test data; writes ``results.json``.
+
+    Arguments
+    ---------
+    brain : PretrainingBrain
+    data : SpeechData
+    output_folder : str
+    name : str
+        Of the model, in tables.
+    seed : int
+        Of the training, to be stored.
+
+    Returns
+    -------
+    dict
+        As written.
+    """
+    brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
+    results = {
+        "name": name,
+        "seed": seed,
+        "epochs": brain.epoch_counter.limit,
+        "train": data.manifests["train"].fingerprint(),
+        "test": data.manifests["test"].fingerprint(),
+        "hidden frames": brain.valid_stats,
+        "provenance": provenance(),
+    }
     write_json(Path(output_folder) / RESULTS, results)
     return results
 

@@ -264,6 +264,59 @@ class AdversarialBrain(sb.Brain):
                 "checkpoint with a lower learning rate or full precision"
             )
 
+    def finish_epoch(self, epoch, valid_stats, meta):
+        """Writes a line of ``train_log.txt`` and a checkpoint.
+
+        Arguments
+        ---------
+        epoch : int
+        valid_stats : dict
+            Name -> value on validation data; those of training are the
+            Brain's ``train_stats``.
+        meta : dict
+            Stored with the checkpoint, beside the epoch.
+        """
+        rates = {
+            f"lr {role}": group["lr"]
+            for role, optimizer in self.optimizers_dict.items()
+            for group in optimizer.param_groups
+        }
+        reversal = self.unwrapped(ADVERSARIES).multiplier
+        if self.train_logger is not None:
+            self.train_logger.log_stats(
+                {"epoch": epoch, **rates, "reversal": reversal},
+                train_stats=self.train_stats,
+                valid_stats=valid_stats,
+            )
+        if self.checkpointer is not None:
+            self.checkpointer.save_and_keep_only(
+                meta={**meta, "epoch": epoch},
+                num_to_keep=1,
+                importance_keys=[],
+            )
+
+    def finish_training_epoch(self, loss):
+        """Gathers what training has logged in an epoch into ``train_stats``.
+
+        Arguments
+        ---------
+        loss : float
+            The mean of the whole loss.
+        """
+        self.unwrapped(ADVERSARIES).set_progress(self.progress)
+        self.train_stats = {"loss": loss, **self.train_means.compute()}
+        self.train_means.clear()
+
+    @staticmethod
+    def attack_sums(attack):
+        """Losses and hits of each adversary, for ``RunningMeans``."""
+        sums = {}
+        for name, out in attack.members.items():
+            sums[f"{name} loss"] = (out.loss.detach() * out.count, out.count)
+            if out.correct is not None:
+                sums[f"{name} acc"] = (out.correct, out.count)
+        return sums
+
     def _reinitialise_adversaries(self):
         renewed = self.unwrapped(ADVERSARIES).reinitialise(
             self.optimizer_step, self.seed

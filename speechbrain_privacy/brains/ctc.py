@@ -8,7 +8,7 @@ import torch
 from speechbrain.decoders.ctc import ctc_greedy_decode
 from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_privacy.brains.adversarial import ADVERSARIES, AdversarialBrain
+from speechbrain_privacy.brains.adversarial import AdversarialBrain
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.tokenizer import BLANK
@@ -150,19 +150,10 @@ class CTCBrain(AdversarialBrain):
         if stage == sb.Stage.TRAIN:
             n = len(outputs.tokens)
             self.train_means.add({"ctc": (task.detach() * n, n)})
-            self.train_means.add(self._attack_sums(attack))
+            self.train_means.add(self.attack_sums(attack))
             return task + attack.loss
         self._transcribe(batch, outputs)
         return task
-
-    @staticmethod
-    def _attack_sums(attack):
-        sums = {}
-        for name, out in attack.members.items():
-            sums[f"{name} loss"] = (out.loss.detach() * out.count, out.count)
-            if out.correct is not None:
-                sums[f"{name} acc"] = (out.correct, out.count)
-        return sums
 
     def _transcribe(self, batch, outputs):
         if self.searcher is None:
@@ -198,12 +189,7 @@ class CTCBrain(AdversarialBrain):
         epoch : int
         """
         if stage == sb.Stage.TRAIN:
-            self.unwrapped(ADVERSARIES).set_progress(self.progress)
-            self.train_stats = {
-                "loss": stage_loss,
-                **self.train_means.compute(),
-            }
-            self.train_means.clear()
+            self.finish_training_epoch(stage_loss)
             return
         errors = self.word_errors()
         stats = {
@@ -212,26 +198,7 @@ class CTCBrain(AdversarialBrain):
             "CER": self.character_errors().rate,
         }
         if stage == sb.Stage.VALID:
-            rates = {
-                f"lr {role}": group["lr"]
-                for role, optimizer in self.optimizers_dict.items()
-                for group in optimizer.param_groups
-            }
-            reversal = self.unwrapped(ADVERSARIES).multiplier
-            self.log({"epoch": epoch, **rates, "reversal": reversal}, stats)
-            if self.checkpointer is not None:
-                self.checkpointer.save_and_keep_only(
-                    meta={"WER": errors.rate, "epoch": epoch},
-                    num_to_keep=1,
-                    importance_keys=[],
-                )
-
-    def log(self, meta, valid_stats):
-        """Writes one line of ``train_log.txt``."""
-        if self.train_logger is not None:
-            self.train_logger.log_stats(
-                meta, train_stats=self.train_stats, valid_stats=valid_stats
-            )
+            self.finish_epoch(epoch, stats, {"WER": errors.rate})
 
     # Results
 
@@ -282,7 +249,7 @@ class CTCBrain(AdversarialBrain):
         with torch.no_grad(), self.evaluation_ctx:
             for batch in loader:
                 out = self.compute_forward(batch, sb.Stage.TEST)
-                means.add(self._attack_sums(out.attack))
+                means.add(self.attack_sums(out.attack))
         return {
             name.removesuffix(" acc"): value
             for name, value in means.compute(over_processes=False).items()

@@ -1,6 +1,5 @@
 """From manifests to SpeechBrain datasets for speech recognition."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.dataio.audio import read_utterance
-from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.dataio.identity import remember
 from speechbrain_privacy.dataio.labels import AttributeLabels
 from speechbrain_privacy.dataio.manifest import (
     Manifest,
@@ -83,7 +82,7 @@ def load_asr_data(
     save_folder = Path(save_folder)
     model = save_folder / "tokenizer.model"
     run_on_main(
-        _remember,
+        remember,
         args=[
             save_folder / "data.json",
             {
@@ -133,22 +132,6 @@ def load_asr_data(
     if skipped:
         logger.warning(f"{len(skipped)} training utterances skipped in all")
     return ASRData(datasets, read, labels, skipped)
-
-
-def _remember(path, identity):
-    """Refuses to continue a run with other data than it began with."""
-    if not path.is_file():
-        with replaced_file(path) as file:
-            json.dump(identity, file, indent=1)
-        return
-    before = json.loads(path.read_text())
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise ValueError(
-                f"{path.parent} belongs to a run with other '{key}' "
-                f"({before.get(key)}, now {value}): choose another "
-                "output_folder"
-            )
 
 
 def _unusable(row, tokenizer, frames_per_second):

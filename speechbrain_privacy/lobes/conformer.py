@@ -12,72 +12,10 @@ from speechbrain.lobes.models.transformer.Conformer import (
 )
 from speechbrain.nnet.attention import RelPosEncXL
 
-from speechbrain_privacy.nnet.pooling import frames_mask
+from speechbrain_privacy.lobes.frontends import Patches, Subsampling
+from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
-
-class Subsampling(torch.nn.Module):
-    """Strided 2-D convolutions, each of which halves frames and channels.
-
-    Arguments
-    ---------
-    input_size : int
-        Feature channels (mel bins).
-    output_size : int
-        Channels of the output frames.
-    stride : int
-        Input frames for one output frame: 2, 4 or 8.
-    channels : int
-        Feature maps of the convolutions.
-
-    Example
-    -------
-    >>> net = Subsampling(80, 144)
-    >>> out, counts = net(torch.rand(2, 41, 80), torch.tensor([41, 20]))
-    >>> out.shape, counts.tolist()
-    (torch.Size([2, 11, 144]), [11, 5])
-    """
-
-    def __init__(self, input_size, output_size, stride=4, channels=32):
-        super().__init__()
-        if stride not in (2, 4, 8):
-            raise ValueError(f"stride is 2, 4 or 8; got {stride}")
-        self.convs = torch.nn.ModuleList()
-        bins, maps = input_size, 1
-        for _ in range(stride.bit_length() - 1):
-            self.convs.append(
-                torch.nn.Conv2d(maps, channels, 3, stride=2, padding=1)
-            )
-            bins, maps = self.strided(bins), channels
-        self.project = torch.nn.Linear(channels * bins, output_size)
-
-    @staticmethod
-    def strided(size):
-        """Frames (or bins) that one stride-2 convolution leaves of ``size``."""
-        return (size + 1) // 2
-
-    def forward(self, x, counts):
-        """Shortens a batch.
-
-        Arguments
-        ---------
-        x : torch.Tensor
-            Features, ``[batch, time, input_size]``.
-        counts : torch.Tensor
-            Valid frames, ``[batch]``.
-
-        Returns
-        -------
-        x : torch.Tensor
-            ``[batch, about time / stride, output_size]``.
-        counts : torch.Tensor
-            Valid frames after the strides, ``[batch]``.
-        """
-        x = x.unsqueeze(1)
-        for conv in self.convs:
-            mask = frames_mask(counts, x.shape[2])
-            x = torch.relu(conv(x.masked_fill(~mask[:, None, :, None], 0.0)))
-            counts = self.strided(counts)
-        return self.project(x.transpose(1, 2).flatten(2)), counts
+FRONTENDS = ("convolution", "patches")
 
 
 class PaddingSafeConvolution(ConvolutionModule):
@@ -150,7 +88,11 @@ class ConformerLobe(torch.nn.Module):
     stride : int
         Feature frames for one hidden frame: 2, 4 or 8.
     channels : int
-        Feature maps of the front-end.
+        Feature maps of the convolutional front-end.
+    frontend : str
+        ``"convolution"`` (overlapping, strided) or ``"patches"`` (each hidden
+        frame sees ``stride`` feature frames of its own: cheaper, and nothing
+        of a hidden frame can be seen in the next).
 
     Example
     -------
@@ -171,9 +113,20 @@ class ConformerLobe(torch.nn.Module):
         dropout=0.1,
         stride=4,
         channels=32,
+        frontend="convolution",
     ):
         super().__init__()
-        self.subsampling = Subsampling(input_size, d_model, stride, channels)
+        if frontend not in FRONTENDS:
+            raise ValueError(
+                f"frontend is '{frontend}'; it is {' or '.join(FRONTENDS)}"
+            )
+        self.stride = stride
+        self.d_model = d_model
+        self.subsampling = (
+            Subsampling(input_size, d_model, stride, channels)
+            if frontend == "convolution"
+            else Patches(input_size, d_model, stride)
+        )
         self.dropout = ChannelDropout(dropout)
         self.positions = RelPosEncXL(d_model)
         self.layers = ConformerEncoder(
@@ -211,9 +164,25 @@ class ConformerLobe(torch.nn.Module):
             Relative lengths of ``hidden``, ``[batch]``: each stride rounds
             up, so they are not quite those of the features.
         """
-        counts = (lengths * feats.shape[1]).round().long()
-        counts = counts.clamp(min=1)
+        counts = frame_counts(lengths, feats.shape[1])
         x, counts = self.subsampling(feats, counts)
+        return self.contextualise(x, counts), counts / x.shape[1]
+
+    def contextualise(self, x, counts):
+        """The layers alone, behind the front-end.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            What the front-end gives, ``[batch, frames, d_model]``.
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+
+        Returns
+        -------
+        torch.Tensor
+            ``[batch, frames, d_model]``.
+        """
         x = self.dropout(x)
         padding = ~frames_mask(counts, x.shape[1])
         hidden, _ = self.layers(
@@ -221,4 +190,4 @@ class ConformerLobe(torch.nn.Module):
             src_key_padding_mask=padding,
             pos_embs=self.positions(x),
         )
-        return hidden, counts / hidden.shape[1]
+        return hidden

@@ -16,7 +16,7 @@ ALLOWED = {
     "nnet": set(),
     "dataio": {"integrations"},
     "integrations": {"metrics"},
-    "lobes": {"nnet"},
+    "lobes": {"nnet", "masking"},
     "masking": {"nnet", "dataio", "metrics"},
     "brains": {"lobes", "nnet", "dataio", "metrics"},
     "attacks": {"nnet"},

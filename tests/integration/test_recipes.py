@@ -42,13 +42,19 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     wanted = row["test_debug_checks"].split("file_exists=[")[1].split("]")[0]
     for name in wanted.split(","):
         assert (tmp_path / name).is_file(), name
+    loss = "ctc" if row["Task"].startswith("ASR") else "hidden"
     log = (tmp_path / "train_log.txt").read_text().splitlines()
     losses = [
-        float(line.split("train ctc: ")[1].split(",")[0].split(" - ")[0])
+        float(line.split(f"train {loss}: ")[1].split(",")[0].split(" - ")[0])
         for line in log
     ]
     assert losses[-1] < losses[0]
     results = json.loads((tmp_path / "results.json").read_text())
+    if loss == "hidden":
+        assert results["hidden frames"]["hidden"] > 0
+        (encoder,) = (tmp_path / "save").glob("CKPT*/encoder.ckpt")
+        assert torch.load(encoder, weights_only=True)
+        return
     assert results["WER"]["n_speakers"] == 4
     audit = json.loads((tmp_path / "audit.json").read_text())
     plain = row["Hparam_file"].endswith("conformer.yaml")

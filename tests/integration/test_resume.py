@@ -129,3 +129,49 @@ def test_killed_while_a_checkpoint_is_written(
     again = outcome(tmp_path)
     assert_equal(uninterrupted[0], again[0])
     assert uninterrupted[1] == again[1]
+
+
+#: Noise, dropout, masks, adversaries, checkpoints in mid-epoch.
+PRETRAINING = (
+    "--model={d_model: 16, num_layers: 1, d_ffn: 16}",
+    "--batch_seconds=4",
+    "--device=cpu",
+    "--noprogressbar",
+    "--number_of_epochs=2",
+    "--grad_accumulation_factor=2",
+    "--ckpt_interval_minutes=0",
+    "--ckpt_interval_steps=1",
+)
+
+
+@pytest.mark.parametrize("yaml", ["bestrq", "bestrq_adversarial"])
+def test_a_killed_pretraining(toy_corpus, tmp_path, yaml):
+    results = []
+    for name, step in (("whole", None), ("killed", random.randint(2, 11))):
+        arguments = (
+            "MiniSpeech/self-supervised-learning/bestrq",
+            yaml,
+            *PRETRAINING,
+            *own_corpus(toy_corpus),
+            f"--output_folder={tmp_path / name}",
+        )
+        if step:
+            print("killed before batch", step)
+            before = IN_STEP.format(step).replace(
+                "CTCBrain", "AdversarialBrain"
+            )
+            before = before.replace("brains.ctc", "brains.adversarial")
+            assert run(*arguments, before=before).returncode == -9
+        done = run(*arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        (last,) = (tmp_path / name / "save").glob("CKPT*")
+        tensors = {
+            path.name: torch.load(path, weights_only=True)
+            for path in last.glob("*.ckpt")
+            if path.stem in ("encoder", "objective", "adversaries")
+            or "optim" in path.stem
+        }
+        log = (tmp_path / name / "train_log.txt").read_text()
+        results.append((tensors, log))
+    assert len(results[0][0]) == (5 if yaml == "bestrq_adversarial" else 4)
+    assert_equal(*results)

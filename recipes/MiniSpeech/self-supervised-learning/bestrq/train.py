@@ -1,0 +1,82 @@
+"""BEST-RQ pre-training on MiniSpeech, the synthetic corpus.
+
+> python train.py hparams/bestrq.yaml
+> python train.py hparams/bestrq_informed.yaml
+
+Any speech with manifests (ID, duration, wav) instead:
+
+> python train.py hparams/bestrq.yaml --data_folder ROOT \
+>     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv
+
+Results: <output_folder>/results.json, train_log.txt, and the encoder in
+<output_folder>/save/CKPT*/encoder.ckpt.
+"""
+
+import sys
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from minispeech_prepare import prepare_minispeech
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
+
+from speechbrain_privacy.dataio.speech import load_speech_data
+from speechbrain_privacy.experiments import (
+    choose_manifests,
+    evaluate_pretraining,
+    fit,
+)
+
+SPLITS = ("train", "valid", "test")
+
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    ddp_init_group(run_opts)
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # What goes in: the recipe's manifests or the user's.
+    manifests = choose_manifests(
+        {split: hparams[f"{split}_manifest"] for split in SPLITS},
+        hparams["manifest_folder"],
+        prepare=lambda: prepare_minispeech(
+            hparams["data_folder"], hparams["manifest_folder"]
+        ),
+    )
+    data = load_speech_data(
+        manifests,
+        hparams["attributes"],
+        save_folder=hparams["save_folder"],
+        data_folder=hparams["data_folder"],
+        sample_rate=hparams["model"]["sample_rate"],
+    )
+
+    # Which Brain: its adversaries, if any, read the labels of the data.
+    brain = hparams["brain"](
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+        n_classes=data.labels.sizes,
+    )
+    fit(
+        brain,
+        data,
+        batch_seconds=hparams["batch_seconds"],
+        num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
+    )
+
+    # What has been learnt: hidden frames of other speakers are predicted.
+    if if_main_process():
+        evaluate_pretraining(
+            brain,
+            data,
+            hparams["output_folder"],
+            hparams["name"],
+            hparams["seed"],
+        )

@@ -1,0 +1,134 @@
+"""Self-supervised pre-training, attacked while it trains if asked for."""
+
+import speechbrain as sb
+import torch
+
+from speechbrain_privacy.brains.adversarial import AdversarialBrain
+from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
+
+
+class PretrainingBrain(AdversarialBrain):
+    """waveform -> features -> objective on hidden frames, and adversaries.
+
+    Arguments
+    ---------
+    modules : dict
+        ``features`` (waveform -> features), ``normalize``, ``objective``
+        (e.g. ``lobes.bestrq.BestRQ``) and, for an adversarial model,
+        ``adversaries``.
+    attributes : list of str
+        Names of the columns of ``batch.labels``, in order.
+    boundaries : BoundaryDetector, optional
+        For mask policies that listen to where phones change.
+    vad : EnergyVad, optional
+        For mask policies that spare silence.
+    wav_augment : speechbrain.augment.augmenter.Augmenter, optional
+        Applied to training waveforms; labels are replicated with them.
+    **kwargs
+        As in ``AdversarialBrain``.
+    """
+
+    def __init__(
+        self,
+        modules,
+        attributes=(),
+        boundaries=None,
+        vad=None,
+        wav_augment=None,
+        **kwargs,
+    ):
+        super().__init__(modules=modules, **kwargs)
+        self.attributes = list(attributes)
+        self.boundaries = boundaries and boundaries.to(self.device)
+        self.vad = vad and vad.to(self.device)
+        self.wav_augment = wav_augment
+        self.valid_means = RunningMeans()
+
+    def compute_forward(self, batch, stage):
+        """Runs the objective and its adversaries.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+            With ``sig`` and, where there are attributes, ``labels``.
+        stage : sb.Stage
+
+        Returns
+        -------
+        tuple
+            ``(ObjectiveOutput, EnsembleOutput)``
+        """
+        batch = batch.to(self.device)
+        x, lengths = batch.sig
+        labels = torch.zeros((len(x), 0), dtype=torch.long, device=x.device)
+        if self.attributes:
+            labels = batch.labels.data
+        if stage != sb.Stage.TRAIN:
+            # The same masks in every epoch, so that losses can be compared.
+            seed_step(self.seed, 0, self.valid_batches, 0)
+            self.valid_batches += 1
+        elif self.wav_augment is not None:
+            x, lengths = self.wav_augment(x, lengths)
+            labels = self.wav_augment.replicate_labels(labels)
+        begins = self.boundaries and self.boundaries(x, lengths)[0]
+        speech = self.vad and self.vad(x, lengths)[0]
+        x = self.modules.normalize(self.modules.features(x), lengths)
+        out = self.modules.objective(x, lengths, begins, speech)
+        # Each mask of an utterance is a representation of its speaker.
+        masks = len(out.hidden) // max(1, len(labels))
+        labels = labels.repeat_interleave(masks, dim=0)
+        labels = dict(zip(self.attributes, labels.T, strict=True))
+        return out, self.attack(out.hidden, out.lengths, labels, stage)
+
+    def compute_objectives(self, outputs, batch, stage):
+        """The objective's loss plus, in training, the adversaries'.
+
+        Arguments
+        ---------
+        outputs : tuple
+            Of ``compute_forward``.
+        batch : PaddedBatch
+        stage : sb.Stage
+
+        Returns
+        -------
+        torch.Tensor
+        """
+        out, attack = outputs
+        means = self.train_means
+        if stage != sb.Stage.TRAIN:
+            means = self.valid_means
+        means.add(
+            {
+                "hidden": (out.loss.detach() * out.count, out.count),
+                "acc": (out.correct, out.count),
+            }
+        )
+        if stage != sb.Stage.TRAIN:
+            return out.loss
+        means.add(self.attack_sums(attack))
+        return out.loss + attack.loss
+
+    def on_stage_start(self, stage, epoch=None):
+        """Starts counting afresh."""
+        del epoch
+        if stage != sb.Stage.TRAIN:
+            self.valid_batches = 0
+            self.valid_means.clear()
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Logs, and saves a checkpoint after each validation.
+
+        Arguments
+        ---------
+        stage : sb.Stage
+        stage_loss : float
+        epoch : int
+        """
+        if stage == sb.Stage.TRAIN:
+            self.finish_training_epoch(stage_loss)
+            return
+        # Not sharded over processes: each has seen all of it.
+        self.valid_stats = self.valid_means.compute(over_processes=False)
+        if stage == sb.Stage.VALID:
+            self.finish_epoch(epoch, self.valid_stats, self.valid_stats)

@@ -1,0 +1,107 @@
+"""From manifests to SpeechBrain datasets of speech without transcripts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import run_on_main
+
+from speechbrain_privacy.dataio.audio import read_utterance
+from speechbrain_privacy.dataio.identity import remember
+from speechbrain_privacy.dataio.labels import AttributeLabels
+from speechbrain_privacy.dataio.manifest import Manifest, read_manifest
+
+
+@dataclass
+class SpeechData:
+    """``datasets`` and ``manifests`` by split name; every item has ``id``,
+    ``sig`` and, where there are attributes, ``labels`` (one class each)."""
+
+    datasets: dict
+    manifests: dict[str, Manifest]
+    labels: AttributeLabels
+
+
+def load_speech_data(
+    manifests, attributes, save_folder, data_folder="", sample_rate=16000
+):
+    """Reads, checks and wires the manifests of a pre-training.
+
+    Arguments
+    ---------
+    manifests : dict
+        Split -> CSV path. ``train`` must be there.
+    attributes : list of str
+        Columns that adversaries attack; their classes come from ``train``.
+    save_folder : str or Path
+        Where the classes are kept.
+    data_folder : str
+        What ``$data_root`` stands for.
+    sample_rate : int
+        In Hz; audio at another rate is an error.
+
+    Returns
+    -------
+    SpeechData
+    """
+    read = {
+        split: read_manifest(
+            path, data_folder, attributes if split == "train" else ()
+        )
+        for split, path in manifests.items()
+    }
+    train = read["train"]
+    save_folder = Path(save_folder)
+    identity = {
+        "train": train.fingerprint(),
+        "attributes": list(attributes),
+    }
+    run_on_main(remember, args=[save_folder / "data.json", identity])
+    labels = AttributeLabels(attributes).learn(
+        {name: train.values(name) for name in attributes}
+    )
+    run_on_main(labels.save, args=[save_folder / "labels.json"])
+    return SpeechData(
+        {
+            split: make_speech_dataset(manifest.rows, labels, sample_rate)
+            for split, manifest in read.items()
+        },
+        read,
+        labels,
+    )
+
+
+def make_speech_dataset(rows, labels, sample_rate):
+    """Manifest rows -> a dataset whose items a pre-training Brain reads.
+
+    Arguments
+    ---------
+    rows : iterable of dict
+    labels : AttributeLabels
+    sample_rate : int
+
+    Returns
+    -------
+    DynamicItemDataset
+    """
+    dataset = DynamicItemDataset(
+        {
+            row["ID"]: {
+                "wav": row["wav"],
+                "duration": row["duration"],
+                "labels": torch.tensor(labels.encode(row), dtype=torch.long),
+            }
+            for row in rows
+        }
+    )
+    dataset.add_dynamic_item(
+        lambda wav: read_utterance(wav, sample_rate),
+        takes="wav",
+        provides="sig",
+    )
+    # SpeechBrain pads no empty tensors.
+    dataset.set_output_keys(
+        ["id", "sig", *(["labels"] if labels.attributes else [])]
+    )
+    return dataset

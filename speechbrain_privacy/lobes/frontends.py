@@ -1,0 +1,131 @@
+"""From feature frames to fewer, wider frames for an encoder."""
+
+import torch
+
+from speechbrain_privacy.nnet.pooling import frames_mask
+
+
+def patched(feats, stride):
+    """Stacks ``stride`` frames to one, the last filled up with zeros.
+
+    Arguments
+    ---------
+    feats : torch.Tensor
+        ``[batch, time, channels]``.
+    stride : int
+
+    Returns
+    -------
+    torch.Tensor
+        ``[batch, ceil(time / stride), stride * channels]``.
+
+    Example
+    -------
+    >>> patched(torch.ones(1, 5, 2), 4).shape
+    torch.Size([1, 2, 8])
+    """
+    missing = -feats.shape[1] % stride
+    feats = torch.nn.functional.pad(feats, (0, 0, 0, missing))
+    return feats.reshape(len(feats), -1, stride * feats.shape[2])
+
+
+class Patches(torch.nn.Module):
+    """One linear map of ``stride`` frames that nobody else sees.
+
+    Arguments
+    ---------
+    input_size, output_size : int
+        Feature channels, and channels of the output frames.
+    stride : int
+        Input frames for one output frame.
+
+    Example
+    -------
+    >>> out, counts = Patches(80, 144)(torch.rand(1, 6, 80), torch.tensor([6]))
+    >>> out.shape, counts
+    (torch.Size([1, 2, 144]), tensor([2]))
+    """
+
+    #: Whether each output frame has input frames of its own.
+    separate = True
+
+    def __init__(self, input_size, output_size, stride=4):
+        super().__init__()
+        self.stride = stride
+        self.project = torch.nn.Linear(stride * input_size, output_size)
+        self.norm = torch.nn.LayerNorm(output_size)
+
+    def forward(self, x, counts):
+        """As ``Subsampling.forward``."""
+        x = x.masked_fill(~frames_mask(counts, x.shape[1]).unsqueeze(2), 0.0)
+        x = self.norm(self.project(patched(x, self.stride)))
+        return x, (counts + self.stride - 1).div(
+            self.stride, rounding_mode="floor"
+        )
+
+
+class Subsampling(torch.nn.Module):
+    """Strided 2-D convolutions, each of which halves frames and channels.
+
+    Arguments
+    ---------
+    input_size : int
+        Feature channels (mel bins).
+    output_size : int
+        Channels of the output frames.
+    stride : int
+        Input frames for one output frame: 2, 4 or 8.
+    channels : int
+        Feature maps of the convolutions.
+
+    Example
+    -------
+    >>> net = Subsampling(80, 144)
+    >>> out, counts = net(torch.rand(2, 41, 80), torch.tensor([41, 20]))
+    >>> out.shape, counts.tolist()
+    (torch.Size([2, 11, 144]), [11, 5])
+    """
+
+    separate = False
+
+    def __init__(self, input_size, output_size, stride=4, channels=32):
+        super().__init__()
+        if stride not in (2, 4, 8):
+            raise ValueError(f"stride is 2, 4 or 8; got {stride}")
+        self.convs = torch.nn.ModuleList()
+        bins, maps = input_size, 1
+        for _ in range(stride.bit_length() - 1):
+            self.convs.append(
+                torch.nn.Conv2d(maps, channels, 3, stride=2, padding=1)
+            )
+            bins, maps = self.strided(bins), channels
+        self.project = torch.nn.Linear(channels * bins, output_size)
+
+    @staticmethod
+    def strided(size):
+        """Frames (or bins) that one stride-2 convolution leaves of ``size``."""
+        return (size + 1) // 2
+
+    def forward(self, x, counts):
+        """Shortens a batch.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Features, ``[batch, time, input_size]``.
+        counts : torch.Tensor
+            Valid frames, ``[batch]``.
+
+        Returns
+        -------
+        x : torch.Tensor
+            ``[batch, about time / stride, output_size]``.
+        counts : torch.Tensor
+            Valid frames after the strides, ``[batch]``.
+        """
+        x = x.unsqueeze(1)
+        for conv in self.convs:
+            mask = frames_mask(counts, x.shape[2])
+            x = torch.relu(conv(x.masked_fill(~mask[:, None, :, None], 0.0)))
+            counts = self.strided(counts)
+        return self.project(x.transpose(1, 2).flatten(2)), counts
