@@ -24,6 +24,7 @@ from speechbrain_privacy.metrics.uncertainty import ratio_interval, scaled
 logger = get_logger(__name__)
 
 RESULTS = "results.json"
+EFFICIENCY = "efficiency.json"
 AUDIT = "audit.json"
 SPLITS = ("train", "valid", "test", "seen")
 
@@ -69,13 +70,24 @@ def choose_manifests(paths, manifest_folder, prepare):
     return {split: paths[split] for split, mine in own.items() if not mine}
 
 
-def fit(brain, data, batch_seconds, num_workers=0, num_buckets=10, seed=0):
+def fit(
+    brain,
+    data,
+    output_folder,
+    batch_seconds,
+    num_workers=0,
+    num_buckets=10,
+    seed=0,
+):
     """Trains on batches of about equal duration.
+
+    With a meter, what it has cost is written to ``efficiency.json``.
 
     Arguments
     ---------
     brain : AdversarialBrain
     data : ASRData or SpeechData
+    output_folder : str
     batch_seconds : float
         Audio in a batch, padding included.
     num_workers : int
@@ -101,6 +113,9 @@ def fit(brain, data, batch_seconds, num_workers=0, num_buckets=10, seed=0):
         },
         valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
     )
+    if brain.meter is not None:
+        spent = brain.efficiency()
+        run_on_main(write_json, args=[Path(output_folder) / EFFICIENCY, spent])
     brain.unwrap_modules()
 
 

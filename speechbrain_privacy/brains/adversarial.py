@@ -6,7 +6,7 @@ each zeroed and clipped at every step. Everything random in a step follows
 from (seed, epoch, step, rank), so that a killed run resumes bit-equal.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import speechbrain as sb
 import torch
@@ -50,6 +50,9 @@ class AdversarialBrain(sb.Brain):
         Attribute -> number of classes, for adversaries that were made
         without knowing it.
     train_logger : ResumableTrainLogger, optional
+    meter : EfficiencyMeter, optional
+        Adds up what training costs, in the log and in ``efficiency()``;
+        batches need ``sig``.
     hparams, run_opts, checkpointer
         As in ``speechbrain.Brain``.
 
@@ -96,6 +99,7 @@ class AdversarialBrain(sb.Brain):
         adversary_steps=1,
         n_classes=None,
         train_logger=None,
+        meter=None,
         hparams=None,
         run_opts=None,
         checkpointer=None,
@@ -121,11 +125,14 @@ class AdversarialBrain(sb.Brain):
         self.adversary_steps = adversary_steps
         self.spare_adversary_steps = 0  # left to do in the present batch
         self.train_logger = train_logger
+        self.meter = meter
         self.train_means = RunningMeans()
         self.epoch = 0
         self.batches_in_epoch = 0
         if checkpointer is not None:
             checkpointer.add_recoverable("train_means", self.train_means)
+            if meter is not None:
+                checkpointer.add_recoverable("meter", meter.sums)
             # Adversaries that restart from random on resume would look like
             # a gain in privacy.
             known = checkpointer.recoverables.values()
@@ -240,15 +247,18 @@ class AdversarialBrain(sb.Brain):
         # Extra adversary updates need their gradients for themselves.
         self.spare_adversary_steps = self.adversary_steps - 1 if first else 0
         self.on_fit_batch_start(batch, last)
-        with self.no_sync(not last):
-            with self.training_ctx:
-                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
-                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            self.check_loss_isfinite(loss)
-            self.scaler.scale(loss / size).backward()
-        if last:
-            self.optimizers_step()
-            self._reinitialise_adversaries()
+        with self.meter.step(*batch.sig) if self.meter else nullcontext():
+            with self.no_sync(not last):
+                with self.training_ctx:
+                    outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                    loss = self.compute_objectives(
+                        outputs, batch, sb.Stage.TRAIN
+                    )
+                self.check_loss_isfinite(loss)
+                self.scaler.scale(loss / size).backward()
+            if last:
+                self.optimizers_step()
+                self._reinitialise_adversaries()
         self.on_fit_batch_end(batch, outputs, loss, last)
         return loss.detach().cpu()
 
@@ -282,9 +292,10 @@ class AdversarialBrain(sb.Brain):
             for group in optimizer.param_groups
         }
         reversal = self.unwrapped(ADVERSARIES).multiplier
+        cost = self.meter.logged() if self.meter is not None else {}
         if self.train_logger is not None:
             self.train_logger.log_stats(
-                {"epoch": epoch, **rates, "reversal": reversal},
+                {"epoch": epoch, **rates, "reversal": reversal, **cost},
                 train_stats=self.train_stats,
                 valid_stats=valid_stats,
             )
@@ -294,6 +305,16 @@ class AdversarialBrain(sb.Brain):
                 num_to_keep=1,
                 importance_keys=[],
             )
+
+    def efficiency(self):
+        """What training has cost: ``EfficiencyMeter.summary`` of the model.
+
+        Every process must call this.
+        """
+        model = [
+            self.unwrapped(name) for name in self.modules if name != ADVERSARIES
+        ]
+        return self.meter.summary(torch.nn.ModuleList(model), self.device)
 
     def finish_training_epoch(self, loss):
         """Gathers what training has logged in an epoch into ``train_stats``.

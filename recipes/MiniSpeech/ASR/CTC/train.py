@@ -71,6 +71,7 @@ if __name__ == "__main__":
     fit(
         brain,
         data,
+        hparams["output_folder"],
         batch_seconds=hparams["batch_seconds"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],

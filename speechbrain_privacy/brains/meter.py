@@ -1,0 +1,229 @@
+"""What a training costs: operations, audio, time, memory.
+
+Costs are summed up step by step, over processes and across resumes. Floating
+point operations are counted where they happen, in every n-th step, and
+extrapolated to the steps in between by a fit over batch size and length.
+"""
+
+import resource
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speechbrain_privacy.brains.checkpointing import RunningMeans
+
+#: Steps counted at the beginning, before anything is extrapolated.
+FIRST = 4
+
+
+def _fft(shape, dim, *_, out_shape=None, **__):
+    """5 n log2 n for a transform of n real points, halved: half a spectrum."""
+    n = np.prod([shape[d] for d in dim])
+    return int(2.5 * np.prod(shape) * np.log2(max(2, n)))
+
+
+def _cpu_rnn(x, weight, recurrent, *_, out_shape=None, **__):
+    """Two for each weight and frame; ``x [frames, batch, channels]``."""
+    return 2 * x[0] * x[1] * int(np.prod(weight) + np.prod(recurrent))
+
+
+def _cpu_rnn_backward(x, weight, recurrent, *_, out_shape=None, **__):
+    return 2 * _cpu_rnn(x, weight, recurrent)
+
+
+_ATEN = torch.ops.aten
+#: What ``FlopCounterMode`` does not count of its own.
+EXTRA = {
+    _ATEN._fft_r2c: _fft,
+    _ATEN.mkldnn_rnn_layer: _cpu_rnn,
+    _ATEN.mkldnn_rnn_layer_backward: _cpu_rnn_backward,
+}
+
+
+@contextmanager
+def counted_flops(counts):
+    """Appends the operations of what happens inside to ``counts``.
+
+    Matrix products, convolutions and attention (a product and a sum are two)
+    with their gradients, Fourier transforms, and recurrent layers on a CPU;
+    nothing that works element by element.
+
+    Arguments
+    ---------
+    counts : list
+
+    Example
+    -------
+    >>> counts = []
+    >>> with counted_flops(counts):
+    ...     _ = torch.nn.Linear(30, 20)(torch.rand(10, 30))
+    >>> counts
+    [12000]
+    """
+    with FlopCounterMode(display=False, custom_mapping=EXTRA) as counter:
+        yield
+    counts.append(counter.get_total_flops())
+
+
+class EfficiencyMeter:
+    """Adds up what training steps cost.
+
+    Arguments
+    ---------
+    sample_rate : int
+        Of the waveforms, in Hz.
+    every : int
+        Steps of which one is counted operation by operation (which makes
+        that step slower, not its result another).
+
+    Example
+    -------
+    >>> meter = EfficiencyMeter(sample_rate=8)
+    >>> layer = torch.nn.Linear(1, 3)
+    >>> with meter.step(torch.ones(2, 16), torch.tensor([1.0, 0.5])):
+    ...     _ = layer(torch.ones(2, 16, 1))
+    >>> found = meter.totals()
+    >>> found["audio_seconds"], found["flops"], found["steps"]
+    (3.0, 192.0, 1)
+    """
+
+    def __init__(self, sample_rate=16000, every=50):
+        self.sample_rate = sample_rate
+        self.every = every
+        self.sums = RunningMeans()
+        self.shapes, self.flops = [], []
+        self.seen = 0
+
+    @contextmanager
+    def step(self, wavs, lengths):
+        """Measures one step.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            ``[batch, samples]``.
+        lengths : torch.Tensor
+            Relative, ``[batch]``.
+        """
+        counting = self.seen < FIRST or self.seen % self.every == 0
+        self.seen += 1
+        counts = []
+        cpu, wall = time.process_time(), time.perf_counter()
+        with counted_flops(counts) if counting else nullcontext():
+            yield
+        n_rows, n_samples = wavs.shape
+        if counting:
+            self.shapes.append((n_rows, n_samples))
+            self.flops.append(counts[0])
+            flops = counts[0]
+        else:
+            flops = self._extrapolated(n_rows, n_samples)
+        seconds = float((lengths * n_samples).sum()) / self.sample_rate
+        self.sums.add(
+            {
+                "flops": (flops, 1),
+                "audio_seconds": (seconds, 1),
+                "cpu_seconds": (time.process_time() - cpu, 1),
+                "wall_seconds": (time.perf_counter() - wall, 1),
+            }
+        )
+
+    def _extrapolated(self, n_rows, n_samples):
+        """Frames cost in proportion to their number, attention to pairs."""
+        terms = np.array(
+            [(1.0, b * t, b * t * t) for b, t in self.shapes], float
+        )
+        scale = terms.max(0)
+        fit, *_ = np.linalg.lstsq(terms / scale, np.array(self.flops), None)
+        here = (1.0, n_rows * n_samples, n_rows * n_samples * n_samples)
+        return max(0.0, float(np.array(here) / scale @ fit))
+
+    def totals(self):
+        """Sums over all steps, processes (which must all call this) and
+        resumes: ``flops``, ``audio_seconds``, ``cpu_seconds``,
+        ``wall_seconds`` (of all processes together) and ``steps``."""
+        pooled = self.sums.pooled()
+        found = {name: total for name, (total, _) in pooled.items()}
+        found["steps"] = int(pooled["flops"][1]) if pooled else 0
+        return found
+
+    def logged(self):
+        """The totals that belong into a log.
+
+        Those alone that a resumed run repeats exactly; the rest is in
+        ``summary``.
+        """
+        return {"audio hours": self.totals()["audio_seconds"] / 3600}
+
+    def summary(self, model, device="cpu"):
+        """The totals beside the size of what was trained.
+
+        Arguments
+        ---------
+        model : torch.nn.Module
+        device : str or torch.device
+            Where it was trained.
+
+        Returns
+        -------
+        dict
+            ``totals``, ``parameters``, ``parameter_bytes`` (in their own
+            precision), ``peak_memory_bytes`` of this process, ``device``.
+        """
+        number, size = parameter_bytes(model)
+        return {
+            **self.totals(),
+            "parameters": number,
+            "parameter_bytes": size,
+            "peak_memory_bytes": peak_memory(device),
+            "device": str(device),
+        }
+
+
+def peak_memory(device="cpu"):
+    """Bytes that this process has used at most so far.
+
+    Arguments
+    ---------
+    device : str or torch.device
+        Memory of an accelerator, or of the machine.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> peak_memory() > 10**7
+    True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def parameter_bytes(modules):
+    """Numbers and bytes of the parameters of modules.
+
+    Arguments
+    ---------
+    modules : torch.nn.Module
+
+    Returns
+    -------
+    tuple
+        ``(how many, bytes in their own precision)``
+
+    Example
+    -------
+    >>> parameter_bytes(torch.nn.Linear(3, 2).half())
+    (8, 16)
+    """
+    sizes = [(p.numel(), p.element_size()) for p in modules.parameters()]
+    return sum(n for n, _ in sizes), sum(n * size for n, size in sizes)

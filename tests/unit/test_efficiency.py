@@ -1,0 +1,153 @@
+"""What training costs, and what an error costs."""
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_privacy.brains.meter import (
+    EfficiencyMeter,
+    counted_flops,
+    parameter_bytes,
+    peak_memory,
+)
+from speechbrain_privacy.metrics.efficiency import (
+    area,
+    cost_ratio,
+    cost_to_target,
+)
+
+
+def flops_of(function):
+    counts = []
+    with counted_flops(counts):
+        function()
+    return counts[0]
+
+
+def test_counts_by_hand():
+    x = torch.randn(5, 7, requires_grad=True)
+    layer = torch.nn.Linear(7, 3)
+    forward = 2 * 5 * 7 * 3
+    assert flops_of(lambda: layer(x)) == forward
+    # The gradients of weights and input cost as much again, each.
+    assert flops_of(lambda: layer(x).sum().backward()) == 3 * forward
+    conv = torch.nn.Conv1d(4, 6, 3, padding=1)
+    assert flops_of(lambda: conv(torch.randn(2, 4, 10))) == 2 * 2 * 10 * 6 * 12
+
+
+def test_counts_transforms_and_recurrent_layers():
+    wav = torch.randn(1, 1600)
+    window = torch.hann_window(400)
+    found = flops_of(
+        lambda: torch.stft(wav, 400, 160, 400, window, return_complex=True)
+    )
+    assert found == pytest.approx(11 * 2.5 * 400 * np.log2(400), rel=0.01)
+    lstm = torch.nn.LSTM(5, 8, batch_first=True)
+    forward = flops_of(lambda: lstm(torch.randn(2, 9, 5)))
+    assert forward == 2 * 2 * 9 * (4 * 8 * 5 + 4 * 8 * 8)
+    both = flops_of(lambda: lstm(torch.randn(2, 9, 5))[0].sum().backward())
+    assert both == 3 * forward
+
+
+def test_steps_between_are_extrapolated():
+    """Linear layers and attention: linear and square in the length."""
+    layer = torch.nn.Linear(4, 4)
+
+    def work(wavs):
+        x = layer(wavs.unsqueeze(2).expand(-1, -1, 4))
+        return x @ x.transpose(1, 2)
+
+    exact, found = 0, EfficiencyMeter(sample_rate=10, every=10**9)
+    torch.manual_seed(0)
+    for _ in range(12):
+        shape = torch.randint(2, 9, (1,)), torch.randint(10, 60, (1,))
+        wavs = torch.randn(*map(int, shape))
+        exact += flops_of(lambda wavs=wavs: work(wavs))
+        with found.step(wavs, torch.ones(len(wavs))):
+            work(wavs)
+    totals = found.totals()
+    assert totals["steps"] == 12
+    assert totals["flops"] == pytest.approx(exact, rel=1e-6)
+    assert totals["cpu_seconds"] > 0
+    assert totals["wall_seconds"] > 0
+
+
+def test_padding_is_no_audio():
+    meter = EfficiencyMeter(sample_rate=100)
+    with meter.step(torch.zeros(2, 400), torch.tensor([1.0, 0.25])):
+        pass
+    assert meter.totals()["audio_seconds"] == pytest.approx(5.0)
+    assert meter.logged()["audio hours"] == pytest.approx(5 / 3600)
+    assert EfficiencyMeter().totals() == {"steps": 0}
+
+
+def test_totals_survive_a_checkpoint(tmp_path):
+    meter, other = EfficiencyMeter(), EfficiencyMeter()
+    with meter.step(torch.zeros(1, 16000), torch.ones(1)):
+        torch.nn.Linear(3, 3)(torch.rand(2, 3))
+    meter.sums.save(tmp_path / "meter")
+    other.sums.load(tmp_path / "meter", end_of_epoch=True)
+    assert other.totals() == meter.totals()
+
+
+def test_summary_has_the_size_of_the_model():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    meter = EfficiencyMeter()
+    with meter.step(torch.zeros(1, 160), torch.ones(1)):
+        pass
+    found = meter.summary(model.double())
+    assert (found["parameters"], found["parameter_bytes"]) == (11, 88)
+    assert parameter_bytes(model.half()) == (11, 22)
+    big = torch.ones(30_000_000)
+    assert peak_memory() >= big.numel() * 4
+
+
+def test_cost_to_target_by_hand():
+    costs, errors = [1, 10, 100, 1000], [60, 40, 50, 20]
+    assert cost_to_target(costs, errors, 70) == 1
+    assert cost_to_target(costs, errors, 50) == pytest.approx(10**0.5)
+    assert cost_to_target(costs, errors, 40) == pytest.approx(10)
+    assert cost_to_target(costs, errors, 35) == pytest.approx(10**2.5)
+    assert cost_to_target(costs, errors, 10) == float("inf")
+
+
+def test_area_by_hand():
+    costs, errors = [1, 10, 100], [60, 40, 40]
+    assert area(costs, errors, 1, 100) == pytest.approx(45)
+    assert area(costs, errors, 10, 100) == pytest.approx(40)
+    assert area(costs, errors, 10**0.5, 10) == pytest.approx(45)
+    with pytest.raises(ValueError, match="reaches from 1 to 100"):
+        area(costs, errors, 1, 1000)
+
+
+def test_cost_ratio_knows_its_uncertainty():
+    def runs(factor):
+        return [
+            ([c * factor * s for c in (1, 10, 100)], [60, 40, 20])
+            for s in (0.8, 1.0, 1.25)
+        ]
+
+    found = cost_ratio(runs(1.0), runs(3.0), 30)
+    assert found.value == pytest.approx(1 / 3)
+    assert 0.2 < found.low < found.value < found.high < 0.5
+    assert found.never == 0.0
+    some = [*runs(1.0), ([1, 10], [60, 50])]
+    found = cost_ratio(some, runs(3.0), 30)
+    assert found.never == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="never reaches"):
+        cost_ratio(runs(1.0), runs(1.0), 5)
+
+
+@pytest.mark.parametrize(
+    ("costs", "errors"),
+    [
+        ([], []),
+        ([1, 2], [1]),
+        ([1, 1], [2, 1]),
+        ([0, 1], [2, 1]),
+        ([1, 2], [float("nan"), 1]),
+    ],
+)
+def test_curves_are_checked(costs, errors):
+    with pytest.raises(ValueError):
+        cost_to_target(costs, errors, 1)
