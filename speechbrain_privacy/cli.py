@@ -244,12 +244,12 @@ def _score(options):
             if options.distances:
                 other = turned(other)
             found = score_lists.compare_lists(scored, other)
-            print(
-                "\n"
-                + score_lists.format_comparison(
-                    found, options.file, options.compare
-                )
+            second = score_lists.evaluate_list(other, options.permutations)
+            compared = score_lists.format_comparison(
+                found, options.file, options.compare
             )
+            print(f"\n{score_lists.format_report(second)}\n\n{compared}")
+            report["other"] = second
             report["compared"] = {
                 name: asdict(value) for name, value in found.items()
             }

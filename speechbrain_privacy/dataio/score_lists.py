@@ -101,7 +101,9 @@ def read_speakers(path):
     Returns
     -------
     dict
-        ID -> speaker.
+        ID -> speaker, and each speaker -> the same, for lists whose
+        enrolment is a model of a speaker under his name. A name that is an
+        ``ID`` too is one.
     """
     path = Path(path)
     if not path.is_file():
@@ -119,7 +121,8 @@ def read_speakers(path):
                     f"{path}: row {number}: '{row['ID']}' is spoken by "
                     f"'{row['spk_id']}', above by '{speaker}'"
                 )
-    return {key: speaker for key, speaker in found.items() if speaker}
+    models = {speaker: speaker for speaker in found.values()}
+    return {key: name for key, name in {**models, **found}.items() if name}
 
 
 def stream_scores(path, columns=None, names=None):

@@ -16,6 +16,7 @@ from speechbrain_privacy.metrics.verification import (
     RANK_METRICS,
     evaluate_scores,
 )
+from speechbrain_privacy.report.tables import format_lines
 
 #: Metric -> what it is, its unit, and its value for guessing.
 LINES = {
@@ -123,8 +124,7 @@ def format_report(report):
             f", {n} {why} left out" for why, n in report["skipped"].items()
         )
     ]
-    header = ("metric", "value", "95 % over speakers", "no information")
-    rows = [header]
+    rows = [("metric", "value", "95 % over speakers", "no information")]
     for name, (title, unit, guess) in LINES.items():
         scale = 100 if unit == "%" else 1
         digits = 1 if unit == "%" else 3
@@ -140,10 +140,7 @@ def format_report(report):
                 else _number(guess, 1, digits),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
-        lines.append("  ".join(cells).rstrip())
+    lines.append(format_lines(rows))
     if report.get("by_speaker"):
         worst = list(report["by_speaker"].items())[:5]
         lines.append(

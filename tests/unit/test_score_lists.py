@@ -154,7 +154,22 @@ def test_one_utterance_of_two_speakers_is_a_fault(tmp_path):
     with pytest.raises(ScoreListError, match="row 5: 'a' is spoken by 's2'"):
         read_speakers(path)
     write(path, "ID,spk_id\na,s1\nb,\n")
-    assert read_speakers(path) == {"a": "s1"}
+    assert read_speakers(path) == {"a": "s1", "s1": "s1"}
+
+
+def test_enrolment_by_the_name_of_a_speaker(tmp_path):
+    manifest = write(
+        tmp_path / "m.csv", "ID,spk_id\nu1,s1\nu2,s2\ns2,s1\nu3,\n"
+    )
+    scores = write(
+        tmp_path / "s.csv",
+        "enrolment,trial,score\ns1,u1,2.0\ns1,u2,1.0\nu2,s2,0.5\n",
+    )
+    scored = read_scores(scores, speaker_of=read_speakers(manifest))
+    # 's2' is an utterance of s1 first of all.
+    assert scored.left.tolist() == ["s1", "s1", "s2"]
+    assert scored.right.tolist() == ["s1", "s2", "s1"]
+    assert scored.mated.tolist() == [True, False, False]
 
 
 def test_another_separator_is_named(tmp_path):
@@ -256,6 +271,9 @@ def test_the_command_evaluates_and_compares(trials, tmp_path, capsys):
     assert "p < 0.001: differs" in printed or "differs" in printed
     report = json.loads(out.read_text())
     assert report["compared"]["eer"]["p_value"] < 0.05
+    # The other list's own numbers stand there too.
+    assert "b.csv: 72 mated" in printed
+    assert report["other"]["overall"]["eer"] > report["overall"]["eer"]
     assert report["null"]["linkability"]["mean"] > 0
     assert main(["score", str(a)]) == 0
     assert "no speakers are known" in capsys.readouterr().out
