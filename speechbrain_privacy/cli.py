@@ -335,7 +335,8 @@ def _boundaries(options):
     first = found[0]["report"]
     print(
         f"\n{first.n_reference} boundaries of {found[0]['n_utterances']} "
-        "utterances, a hit within 20 ms, one to one. CPU seconds for an hour "
+        f"utterances ({found[0]['n_skipped']} left out: not in both files), a "
+        "hit within 20 ms, one to one. CPU seconds for an hour "
         f"of audio: {spent}",
         file=sys.stdout if options.format == "text" else sys.stderr,
     )

@@ -8,6 +8,7 @@ import torch
 
 from speechbrain_privacy.lobes.frontends import patched
 from speechbrain_privacy.lobes.objectives import ObjectiveOutput
+from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 
 class RandomProjectionQuantizer(torch.nn.Module):
@@ -51,6 +52,11 @@ class RandomProjectionQuantizer(torch.nn.Module):
         The length of a projection decides nothing: of unit code vectors the
         nearest to its direction has the largest product with it.
         """
+        if x.shape[2] != self.projection.shape[1]:
+            raise ValueError(
+                f"frames have {x.shape[2]} channels, the quantizer takes "
+                f"{self.projection.shape[1]}: n_mels * stride"
+            )
         flat = x.flatten(0, 1).float()
         with torch.autocast(x.device.type, enabled=False):
             products = flat @ self.projection @ self.codes
@@ -103,6 +109,10 @@ class BestRQ(torch.nn.Module):
             The loss is 0, with a graph, where no frame is hidden.
         """
         out = self.network(feats, lengths, begins, speech)
+        # A code says nothing of what an utterance was padded with.
+        counts = frame_counts(lengths, feats.shape[1])
+        padding = ~frames_mask(counts, feats.shape[1]).unsqueeze(2)
+        feats = feats.masked_fill(padding, 0.0)
         stacked = patched(feats, self.network.encoder.stride)
         at = out.mask.nonzero(as_tuple=True)
         row = at[0].div(self.network.masks, rounding_mode="floor")

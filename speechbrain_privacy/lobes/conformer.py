@@ -12,7 +12,11 @@ from speechbrain.lobes.models.transformer.Conformer import (
 )
 from speechbrain.nnet.attention import RelPosEncXL
 
-from speechbrain_privacy.lobes.frontends import Patches, Subsampling
+from speechbrain_privacy.lobes.frontends import (
+    Patches,
+    Subsampling,
+    sinusoids,
+)
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 FRONTENDS = ("convolution", "patches")
@@ -93,6 +97,10 @@ class ConformerLobe(torch.nn.Module):
         ``"convolution"`` (overlapping, strided) or ``"patches"`` (each hidden
         frame sees ``stride`` feature frames of its own: cheaper, and nothing
         of a hidden frame can be seen in the next).
+    places : bool
+        Adds sines and cosines of each frame's place, beside the relative
+        places that attention knows: for an encoder that is trained on
+        visible frames alone.
 
     Example
     -------
@@ -114,6 +122,7 @@ class ConformerLobe(torch.nn.Module):
         stride=4,
         channels=32,
         frontend="convolution",
+        places=False,
     ):
         super().__init__()
         if frontend not in FRONTENDS:
@@ -122,6 +131,7 @@ class ConformerLobe(torch.nn.Module):
             )
         self.stride = stride
         self.d_model = d_model
+        self.places = places
         self.subsampling = (
             Subsampling(input_size, d_model, stride, channels)
             if frontend == "convolution"
@@ -168,7 +178,7 @@ class ConformerLobe(torch.nn.Module):
         x, counts = self.subsampling(feats, counts)
         return self.contextualise(x, counts), counts / x.shape[1]
 
-    def contextualise(self, x, counts):
+    def contextualise(self, x, counts, at=None):
         """The layers alone, behind the front-end.
 
         Arguments
@@ -177,12 +187,19 @@ class ConformerLobe(torch.nn.Module):
             What the front-end gives, ``[batch, frames, d_model]``.
         counts : torch.Tensor
             Valid frames, ``[batch]``.
+        at : torch.Tensor, optional
+            Places of the frames in the utterance, ``[batch, frames]``, where
+            they are not all of it.
 
         Returns
         -------
         torch.Tensor
             ``[batch, frames, d_model]``.
         """
+        if self.places:
+            if at is None:
+                at = torch.arange(x.shape[1], device=x.device)
+            x = x + sinusoids(at, self.d_model).to(x.dtype)
         x = self.dropout(x)
         padding = ~frames_mask(counts, x.shape[1])
         hidden, _ = self.layers(

@@ -29,6 +29,35 @@ def patched(feats, stride):
     return feats.reshape(len(feats), -1, stride * feats.shape[2])
 
 
+def sinusoids(at, dim):
+    """Sines and cosines of places.
+
+    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, 3.5.
+
+    Arguments
+    ---------
+    at : torch.Tensor
+        Places, whole numbers of any shape.
+    dim : int
+        Channels.
+
+    Returns
+    -------
+    torch.Tensor
+        The shape of ``at`` and ``dim``.
+
+    Example
+    -------
+    >>> sinusoids(torch.tensor([0, 3]), 4).shape
+    torch.Size([2, 4])
+    """
+    rate = torch.arange(0, dim, 2, device=at.device) / dim
+    angle = at.unsqueeze(-1) / 10000.0**rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[
+        ..., :dim
+    ]
+
+
 class Patches(torch.nn.Module):
     """One linear map of ``stride`` frames that nobody else sees.
 
@@ -51,6 +80,8 @@ class Patches(torch.nn.Module):
 
     def __init__(self, input_size, output_size, stride=4):
         super().__init__()
+        if stride < 1:
+            raise ValueError(f"stride is 1 or more; got {stride}")
         self.stride = stride
         self.project = torch.nn.Linear(stride * input_size, output_size)
         self.norm = torch.nn.LayerNorm(output_size)

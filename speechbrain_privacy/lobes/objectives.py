@@ -1,10 +1,10 @@
 """What the self-supervised objectives share: hiding frames, and what is left."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from speechbrain_privacy.lobes.frontends import patched
+from speechbrain_privacy.lobes.frontends import patched, sinusoids
 from speechbrain_privacy.masking.policies import slowed
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
@@ -27,7 +27,6 @@ class ObjectiveOutput:
     correct: torch.Tensor
     hidden: torch.Tensor
     lengths: torch.Tensor
-    stats: dict = field(default_factory=dict)
 
 
 class LightDecoder(torch.nn.Module):
@@ -58,6 +57,8 @@ class LightDecoder(torch.nn.Module):
         self, input_size, channels=128, num_layers=3, kernel_size=7, groups=16
     ):
         super().__init__()
+        if kernel_size % 2 != 1:
+            raise ValueError(f"kernel_size is odd, not {kernel_size}")
         self.output_size = channels
         self.project = torch.nn.Linear(input_size, channels)
         self.convs = torch.nn.ModuleList(
@@ -116,22 +117,28 @@ class MaskedEncoder(torch.nn.Module):
         super().__init__()
         if masks < 1:
             raise ValueError(f"masks is 1 or more, not {masks}")
+        if decoder is not None and not encoder.places:
+            raise ValueError(
+                "an encoder that sees visible frames alone must be told "
+                "where they come from: places=True"
+            )
         self.encoder = encoder
         self.policy = policy
         self.decoder = decoder
         self.masks = masks
-        self.hidden_frame = torch.nn.Parameter(
-            0.1 * torch.randn(encoder.d_model)
-        )
+        self.hidden_frame = None
+        if decoder is not None or encoder.subsampling.separate:
+            # Stands where a frame is hidden (else noise does, in features).
+            self.hidden_frame = torch.nn.Parameter(
+                0.1 * torch.randn(encoder.d_model)
+            )
 
     @property
     def output_size(self):
         """Channels of the guesses."""
-        return (
-            (self.decoder or self).output_size
-            if self.decoder
-            else (self.encoder.d_model)
-        )
+        if self.decoder is None:
+            return self.encoder.d_model
+        return self.decoder.output_size
 
     def forward(self, feats, lengths, begins=None, speech=None):
         """Encodes a batch under fresh masks.
@@ -153,6 +160,7 @@ class MaskedEncoder(torch.nn.Module):
         stride = self.encoder.stride
         counts = frame_counts(lengths, feats.shape[1])
         n_frames = -(-feats.shape[1] // stride)
+        _check_rates(feats, begins, speech)
         slow = (counts + stride - 1).div(stride, rounding_mode="floor")
         if begins is not None:
             begins = _fitted(slowed(begins, stride), n_frames)
@@ -187,23 +195,22 @@ class MaskedEncoder(torch.nn.Module):
 
     def _visible_only(self, x, counts, mask):
         n_frames, dim = x.shape[1], x.shape[2]
-        places = sinusoids(n_frames, dim, x.device).to(x.dtype)
         visible = frames_mask(counts, n_frames) & ~mask
         seen = visible.sum(1)
         # Visible frames first, in their order.
         order = torch.argsort(~visible, dim=1, stable=True)
         order = order[:, : max(1, int(seen.max()))]
         index = order.unsqueeze(2).expand(-1, -1, dim)
-        # Without their neighbours, frames must say where they come from.
         hidden = self.encoder.contextualise(
-            (x + places).gather(1, index), seen.clamp(min=1)
+            x.gather(1, index), seen.clamp(min=1), order
         )
         full = self.hidden_frame.to(hidden.dtype).expand(len(x), n_frames, dim)
         kept = frames_mask(seen, order.shape[1]).unsqueeze(2)
         full = full.scatter(
             1, index, torch.where(kept, hidden, full[:, : order.shape[1]])
         )
-        guess = self.decoder(full + places, counts)
+        places = torch.arange(n_frames, device=x.device)
+        guess = self.decoder(full + sinusoids(places, dim).to(x.dtype), counts)
         return MaskedOutput(guess, mask, counts, hidden, seen.clamp(min=1))
 
 
@@ -225,15 +232,14 @@ class MaskedOutput:
         return self.hidden_counts / self.hidden.shape[1]
 
 
-def sinusoids(n_frames, dim, device=None):
-    """Sines and cosines of absolute places, ``[n_frames, dim]``.
-
-    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, 3.5.
-    """
-    place = torch.arange(n_frames, device=device).unsqueeze(1)
-    rate = torch.arange(0, dim, 2, device=device) / dim
-    angle = place / 10000.0**rate
-    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :dim]
+def _check_rates(feats, begins, speech):
+    """Frames of features and of detectors come equally often."""
+    for name, x in (("boundaries", begins), ("speech", speech)):
+        if x is not None and abs(x.shape[1] - feats.shape[1]) > 1:
+            raise ValueError(
+                f"{x.shape[1]} frames of {name} beside {feats.shape[1]} of "
+                "features: both come every 10 ms, at the same sample_rate"
+            )
 
 
 def _fitted(x, n_frames):

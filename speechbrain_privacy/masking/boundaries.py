@@ -18,6 +18,8 @@ from speechbrain_privacy.nnet.pooling import frames_mask
 METHODS = ("difference", "variance", "transition")
 #: Boundaries a second in read English.
 RATE = 9.0
+#: Root mean square that every utterance is brought to, and what is silence.
+LEVEL, SILENT = 0.1, 1e-5
 #: Weight of the squared difference of means beside the variances.
 BONUS = 10.0
 
@@ -85,8 +87,12 @@ class BoundaryDetector(torch.nn.Module):
         if lengths is None:
             lengths = torch.ones(len(wavs), device=wavs.device)
         samples = (lengths * n_samples).round().long()
-        wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
-        x = self.frames(wavs)
+        wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0).float()
+        # The floor of the spectra is one below the level of the utterance.
+        level = (wavs.square().sum(1) / samples.clamp(min=1)).sqrt()
+        wavs = wavs * (LEVEL / level.clamp(min=SILENT)).unsqueeze(1)
+        with torch.autocast(wavs.device.type, enabled=False):
+            x = self.frames(wavs)
         counts = samples // self.frames.hop + 1
         wanted = (self.rate * samples / self.sample_rate).round().long()
         if self.method == "transition":

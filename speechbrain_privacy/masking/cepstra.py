@@ -11,6 +11,21 @@ WINDOW = 0.025
 FLOOR = 1e-3
 
 
+def frame_step(sample_rate):
+    """Samples in 10 ms, which must be a whole number.
+
+    Example
+    -------
+    >>> frame_step(16000)
+    160
+    """
+    if sample_rate <= 0 or sample_rate % 100:
+        raise ValueError(
+            f"at {sample_rate} Hz 10 ms are no whole number of samples"
+        )
+    return int(sample_rate) // 100
+
+
 class CepstralFrames(torch.nn.Module):
     """Waveform -> cepstra of a floored log-mel spectrum, 100 a second.
 
@@ -29,7 +44,7 @@ class CepstralFrames(torch.nn.Module):
 
     def __init__(self, sample_rate=16000, n_mels=40, n_mfcc=13):
         super().__init__()
-        self.hop = round(STEP * sample_rate)
+        self.hop = frame_step(sample_rate)
         window = round(WINDOW * sample_rate)
         self.n_fft = 1 << (window - 1).bit_length()
         mel = torchaudio.functional.melscale_fbanks(

@@ -13,6 +13,8 @@ from speechbrain_privacy.masking.cepstra import STEP
 from speechbrain_privacy.metrics.boundaries import evaluate_boundaries
 
 BASELINES = ("uniform", "random")
+#: Seconds by which an alignment may be longer than its audio.
+SLACK = 0.05
 #: Seconds of audio in one batch: the spectra of more leave the cache.
 BATCH = 60.0
 
@@ -50,7 +52,8 @@ def evaluate_detectors(
     -------
     list of dict
         One per detector and baseline: ``name``, ``rates`` (one per half),
-        ``n_utterances``, ``report`` (a ``BoundaryReport`` over both halves) and ``cpu_seconds``
+        ``n_utterances``, ``n_skipped`` (those that only
+        one of manifest and alignments knows), ``report`` (a ``BoundaryReport`` over both halves) and ``cpu_seconds``
         for an hour of audio (None for baselines).
 
     Raises
@@ -63,6 +66,9 @@ def evaluate_detectors(
     if not rows:
         raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
     rates = tuple(rates)
+    for method in methods:
+        for rate in rates:
+            BoundaryDetector(method, rate, sample_rate)  # or says what is wrong
     speakers = sorted({row.get("spk_id", "") for row in rows})
     if len(rates) > 1 and len(speakers) < 2:
         raise ValueError("choosing a rate needs two speakers or more")
@@ -73,6 +79,12 @@ def evaluate_detectors(
     halves = [names for names in halves if names]
     wavs = {row["ID"]: read_utterance(row["wav"], sample_rate) for row in rows}
     seconds = {name: len(wav) / sample_rate for name, wav in wavs.items()}
+    for name, length in seconds.items():
+        if alignments[name][-1][1] > length + SLACK:
+            raise ValueError(
+                f"the alignment of '{name}' ends at {alignments[name][-1][1]} "
+                f"s, its audio at {length:.2f} s: are times in seconds?"
+            )
     truth = {name: inner_boundaries(alignments[name]) for name in wavs}
     found = []
     for method in (*methods, *BASELINES):
@@ -100,6 +112,9 @@ def evaluate_detectors(
                 "name": method,
                 "rates": chosen,
                 "n_utterances": len(truth),
+                "n_skipped": len(manifest.rows)
+                + len(alignments)
+                - 2 * len(truth),
                 "report": evaluate_boundaries(truth, at),
                 "cpu_seconds": None
                 if method in BASELINES
@@ -132,11 +147,13 @@ def find_boundaries(detector, wavs):
         batches[-1].append(name)
     found = {}
     for batch in tqdm(batches, desc=detector.method, leave=False, delay=2):
+        device = detector.frames.window.device
         padded = torch.nn.utils.rnn.pad_sequence(
             [wavs[name] for name in batch], batch_first=True
         )
         lengths = torch.tensor([len(wavs[name]) for name in batch])
-        begins, _ = detector(padded, lengths.double() / padded.shape[1])
+        lengths = lengths.double() / padded.shape[1]
+        begins, _ = detector(padded.to(device), lengths.to(device))
         for name, row in zip(batch, begins.cpu().numpy(), strict=True):
             found[name] = np.flatnonzero(row)
     return found
@@ -157,8 +174,8 @@ def _blind(method, seconds, rate, draw):
 
 def _choose(truth, times, halves):
     """For each half the rate that is best on the other."""
-    if len(halves) == 1:
-        return [next(iter(times))]
+    if len(times) == 1:
+        return list(times) * len(halves)
 
     def quality(names, rate):
         return evaluate_boundaries(

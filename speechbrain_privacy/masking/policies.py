@@ -3,7 +3,8 @@
 A policy divides an utterance into pieces (segments, spans), gives each a
 random key, and hides pieces in the order of their keys until
 ``round(ratio * frames)`` frames are hidden: exactly as many in every
-utterance, whatever its length; the last piece to be hidden may be cut short.
+utterance, whatever its length; of the piece that is hidden last, its first
+frames are, if not all of it fits.
 
 Masks are boolean ``[batch, frames]``, True where hidden, on the device of
 ``counts``. All draws come from ``generator``, or from torch's own.
@@ -22,8 +23,8 @@ class FixedSpans:
     """Spans of one length that may overlap, as wav2vec 2.0 hides them.
 
     Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 3.1. Here
-    spans may hang over both ends of the utterance, so that every frame is
-    hidden equally often.
+    spans may hang over both ends of the utterance, so that its first and
+    last frames are hidden as often as others (but for the span that is cut).
 
     Arguments
     ---------
@@ -140,6 +141,11 @@ class Segments:
         device = counts.device
         if begins is None:
             raise ValueError("this policy needs boundaries")
+        if begins.shape[1] < _longest(counts):
+            raise ValueError(
+                f"boundaries of {begins.shape[1]} frames, but an utterance "
+                f"has {_longest(counts)}"
+            )
         if self.shift != (0, 0):
             least, most = self.shift
             by = torch.randint(
@@ -150,6 +156,9 @@ class Segments:
                 device=device,
             )
             t = torch.arange(begins.shape[1], device=device)
+            # The start of the utterance moves like any other boundary.
+            begins = begins.clone()
+            begins[:, 0] = True
             begins = begins.gather(1, (t - by) % counts[:, None])
         pieces = begins.cumsum(1)
         if self.together > 1:
@@ -193,14 +202,16 @@ class DurationMatchedSpans:
         self.durations = torch.as_tensor(durations, dtype=torch.float)
         if not (self.durations >= 0).all() or not self.durations.sum() > 0:
             raise ValueError("durations are weights: not negative, not all 0")
+        lengths = torch.arange(1, len(self.durations) + 1)
+        mean = (self.durations * lengths).sum() / self.durations.sum()
+        self.mean = float(mean)
 
     def __call__(self, counts, begins=None, speech=None, generator=None):
         """Draws masks; arguments and result as in ``FixedSpans``."""
         n_rows, n_frames = len(counts), _longest(counts)
         # Whole rows of spans, drawn until the shortest of them is full.
         chances = self.durations.to(counts.device)
-        mean = (chances * torch.arange(1, len(chances) + 1)).sum()
-        n_spans = int(1.2 * n_frames * chances.sum() / mean) + 8
+        n_spans = int(1.2 * n_frames / self.mean) + 8
         ends = torch.zeros((n_rows, 1), dtype=torch.long, device=counts.device)
         while ends[:, -1].min() < n_frames:
             drawn = torch.multinomial(

@@ -2,7 +2,7 @@
 
 import torch
 
-from speechbrain_privacy.masking.cepstra import STEP, WINDOW
+from speechbrain_privacy.masking.cepstra import WINDOW, frame_step
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 #: Mean square of a frame below which everything is the same silence.
@@ -42,7 +42,7 @@ class EnergyVad(torch.nn.Module):
         self.place = place
         self.span = span
         self.smooth = smooth
-        self.hop = round(STEP * sample_rate)
+        self.hop = frame_step(sample_rate)
         self.window = round(WINDOW * sample_rate)
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class EnergyVad(torch.nn.Module):
         power = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
         half = self.window // 2
         power = torch.nn.functional.avg_pool1d(
-            torch.nn.functional.pad(power.square(), (half, half)),
+            torch.nn.functional.pad(power.square(), (half, self.window - half)),
             self.window,
             self.hop,
         )

@@ -1,6 +1,9 @@
 """Boundaries of a whole corpus, found once and kept beside its manifest."""
 
+import hashlib
+import os
 import zipfile
+import zlib
 
 import numpy as np
 import torch
@@ -15,6 +18,9 @@ logger = get_logger(__name__)
 
 #: Utterances read at once.
 CHUNK = 256
+#: Of the detectors; another one finds boundaries anew.
+VERSION = 1
+BROKEN = (zipfile.BadZipFile, zlib.error)
 
 
 def stored_boundaries(manifest, detector):
@@ -30,16 +36,27 @@ def stored_boundaries(manifest, detector):
     dict
         Utterance -> frames (of 10 ms) where a phone begins, a LongTensor.
         They are kept in ``STEM.METHOD-RATE.npz`` beside the manifest and
-        found anew when the manifest has changed.
+        found anew when the manifest or an audio file has changed.
     """
     path = manifest.path.with_name(
         f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
     )
-    known = _read(path, manifest.fingerprint())
+    fingerprint = _fingerprint(manifest, detector)
+    known = _read(path, fingerprint)
     if known is None:
         known = _find(manifest, detector)
-        _write(path, manifest.fingerprint(), known)
+        _write(path, fingerprint, known)
     return {name: torch.from_numpy(frames) for name, frames in known.items()}
+
+
+def _fingerprint(manifest, detector):
+    """Of the manifest, its audio files, and how boundaries are found."""
+    digest = hashlib.sha256(manifest.fingerprint().encode())
+    digest.update(f"{VERSION} {detector.sample_rate}".encode())
+    for row in manifest.rows:
+        size = os.path.getsize(row["wav"]) if os.path.isfile(row["wav"]) else 0
+        digest.update(f"{row['wav']} {size}\n".encode())
+    return digest.hexdigest()
 
 
 def _find(manifest, detector):
@@ -77,6 +94,6 @@ def _read(path, fingerprint):
                 kept["frames"].astype(np.int64), kept["counts"].cumsum()[:-1]
             )
             return dict(zip(kept["ids"].tolist(), pieces, strict=True))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as fault:
+    except (ValueError, KeyError, OSError, EOFError, *BROKEN) as fault:
         logger.warning(f"{path} cannot be used and is made anew: {fault}")
         return None

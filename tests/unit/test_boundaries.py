@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speechbrain.dataio import audio_io
 
 from speechbrain_privacy import cli
 from speechbrain_privacy.dataio.alignments import (
@@ -79,6 +80,30 @@ def test_a_row_is_what_it_is_alone(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_loudness_says_nothing(method):
+    wav = beeps(TONES)[None] + 0.01 * torch.randn(1, 14400)
+    detector = BoundaryDetector(method)
+    assert torch.equal(detector(wav)[0], detector(0.01 * wav)[0])
+
+
+def test_mixed_precision_finds_the_same():
+    wav = beeps(TONES)[None] + 0.01 * torch.randn(1, 14400)
+    detector = BoundaryDetector()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = detector(wav)
+    assert torch.equal(mixed, detector(wav)[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_change_is_found_where_it_is(method):
+    torch.manual_seed(0)
+    low = torch.cumsum(torch.randn(8000), 0)
+    wav = torch.cat([0.02 * low / low.std(), 0.02 * torch.randn(8000)])
+    begins, _ = BoundaryDetector(method, rate=4)(wav[None])
+    assert (begins[0].nonzero().squeeze(1) - 50).abs().min() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_no_more_boundaries_than_asked_for(method):
     torch.manual_seed(1)
     begins, _ = BoundaryDetector(method, rate=5)(torch.randn(3, 32000))
@@ -104,6 +129,8 @@ def test_settings_are_checked():
     for rate in (0, -1, 100):
         with pytest.raises(ValueError, match="boundaries a second"):
             BoundaryDetector(rate=rate)
+    with pytest.raises(ValueError, match="22050 Hz"):
+        BoundaryDetector(sample_rate=22050)
 
 
 def test_curves_by_hand():
@@ -268,8 +295,6 @@ def test_voice_activity():
 @pytest.fixture
 def corpus(tmp_path):
     """Four speakers' beeps with alignments, and some white noise."""
-    from speechbrain.dataio import audio_io
-
     rows, lines = [], [HEAD.strip().split(",")]
     order = np.random.default_rng(0)
     for speaker in "abcd":
@@ -333,11 +358,16 @@ def test_command(corpus, capsys):
     text = capsys.readouterr().out
     assert "R-value" in text
     assert "uniform" in text
-    assert "56 boundaries of 8 utterances" in text
+    assert "56 boundaries of 8 utterances (0 left out" in text
     (corpus / "b.csv").write_text(HEAD + "zz,0.0,0.1,AH\n")
     arguments[0] = str(corpus / "b.csv")
     assert cli.main(["boundaries", *arguments]) == 2
     assert "none of its IDs" in capsys.readouterr().err
+    (corpus / "b.csv").write_text(HEAD + "a0,0.0,100,AH\n")
+    assert cli.main(["boundaries", *arguments]) == 2
+    assert "'a0' ends at 100.0 s" in capsys.readouterr().err
+    assert cli.main(["boundaries", *arguments, "--method", "magic"]) == 2
+    assert "'magic'" in capsys.readouterr().err
 
 
 def test_boundaries_are_kept_beside_the_manifest(corpus, monkeypatch):
@@ -364,5 +394,17 @@ def test_boundaries_are_kept_beside_the_manifest(corpus, monkeypatch):
         write_manifest(corpus / "m.csv", rows)
         with pytest.raises(AssertionError, match="found again"):
             store.stored_boundaries(read_manifest(corpus / "m.csv"), detector)
-    (corpus / "m.difference-9.npz").write_bytes(b"broken")
-    assert len(store.stored_boundaries(manifest, detector)) == 8
+    kept = corpus / "m.difference-9.npz"
+    store.stored_boundaries(manifest, detector)
+    whole = bytearray(kept.read_bytes())
+    whole[len(whole) // 2] ^= 255
+    for broken in (b"broken", b"", bytes(whole), bytes(whole[:100])):
+        kept.write_bytes(broken)
+        again = store.stored_boundaries(manifest, detector)
+        assert all(torch.equal(first[key], again[key]) for key in first)
+    # Other audio under the same names.
+    wav = manifest.rows[0]["wav"]
+    audio_io.save(wav, beeps(TONES[:4], DURATIONS[:4])[None], 16000)
+    changed = store.stored_boundaries(manifest, detector)
+    name = manifest.rows[0]["ID"]
+    assert changed[name].tolist() != first[name].tolist()

@@ -36,6 +36,7 @@ def network(policy, frontend="patches", visible_only=False, masks=1):
         d_ffn=32,
         kernel_size=5,
         frontend=frontend,
+        places=visible_only,
     )
     decoder = LightDecoder(16, channels=8, groups=2) if visible_only else None
     return MaskedEncoder(lobe, policy, decoder, masks).eval()
@@ -66,6 +67,45 @@ def test_an_utterance_alone_and_in_a_padded_batch(
     assert n == int(both.hidden_counts[1]) == (3 if visible_only else 5)
     assert torch.allclose(both.hidden[1, :n], alone.hidden[0, :n], atol=1e-5)
     assert torch.allclose(both.guess[1, :5], alone.guess[0, :5], atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_codes_know_nothing_of_padding(last):
+    """The last code stands for fewer frames than the others."""
+    feats = torch.randn(2, 28, BINS)
+    n_frames = 16 + last
+    hide_last = [[0, 0, 0, 0, 1, 0, 0]] * 2
+    net = network(Given(hide_last))
+    objective = BestRQ(net, RandomProjectionQuantizer(4 * BINS, 64)).eval()
+    asked = []
+    objective.quantizer.register_forward_hook(
+        lambda module, given, out: asked.append(out.flatten())
+    )
+    objective(feats, torch.tensor([1.0, n_frames / 28]))
+    net.policy = Given([hide_last[0][:5]])
+    objective(feats[1:, :n_frames], torch.ones(1))
+    assert asked[0][1] == asked[1][0]
+
+
+@pytest.mark.parametrize(("frontend", "visible_only"), MODES)
+def test_without_a_mask_it_is_the_encoder(frontend, visible_only):
+    """What is pre-trained is what is used."""
+    net = network(Given([[0] * 7, [0] * 7]), frontend, visible_only)
+    feats, lengths = torch.randn(2, 27, BINS), torch.tensor([1.0, 0.6])
+    hidden, _ = net.encoder(feats, lengths)
+    found = net(feats, lengths)
+    for row, n in enumerate(found.hidden_counts):
+        assert torch.allclose(hidden[row, :n], found.hidden[row, :n], atol=1e-5)
+
+
+@pytest.mark.parametrize(("frontend", "visible_only"), MODES)
+def test_every_parameter_learns(frontend, visible_only):
+    """One that does not would stop distributed training."""
+    net = network(FixedSpans(0.5, 2), frontend, visible_only).train()
+    objective = BestRQ(net, RandomProjectionQuantizer(4 * BINS, 16))
+    objective(torch.randn(2, 40, BINS), torch.ones(2)).loss.backward()
+    missing = [n for n, p in objective.named_parameters() if p.grad is None]
+    assert not missing
 
 
 @pytest.mark.parametrize(("frontend", "visible_only"), MODES)
@@ -232,3 +272,22 @@ def test_settings_are_checked():
         network(FixedSpans(), frontend="magic")
     with pytest.raises(ValueError, match="boundaries"):
         network(Segments())(torch.randn(1, 40, BINS), torch.ones(1))
+    with pytest.raises(ValueError, match="odd"):
+        LightDecoder(16, kernel_size=4)
+    with pytest.raises(ValueError, match="stride"):
+        Patches(BINS, 16, stride=0)
+    with pytest.raises(ValueError, match="places=True"):
+        MaskedEncoder(
+            ConformerLobe(BINS, d_model=16, num_layers=1),
+            FixedSpans(),
+            LightDecoder(16),
+        )
+    # As from a detector that was made for another sampling rate.
+    begins = torch.zeros(1, 20, dtype=torch.bool)
+    with pytest.raises(ValueError, match="20 frames of boundaries beside 40"):
+        network(Segments())(torch.randn(1, 40, BINS), torch.ones(1), begins)
+    objective = BestRQ(
+        network(FixedSpans()), RandomProjectionQuantizer(BINS, 16)
+    )
+    with pytest.raises(ValueError, match="n_mels"):
+        objective(torch.randn(1, 40, BINS), torch.ones(1))

@@ -140,17 +140,23 @@ def test_segments_together_hide_together():
 
 def test_shifted_segments_keep_their_lengths():
     begins = torch.zeros(1, 100, dtype=torch.bool)
-    begins[0, ::10] = True
+    begins[0, 10::10] = True  # detectors do not mark where it all begins
     counts = torch.tensor([100])
     for seed in range(5):
         hidden = Segments(0.3, shift=(3, 3))(
             counts, begins, generator=torch.Generator().manual_seed(seed)
         )[0]
-        whole = hidden.roll(-3).view(10, 10).float().mean(1)
-        # The piece that is divided over both ends may be cut.
-        assert sum(0 < share < 1 for share in whole.tolist()) <= 2
+        pieces = hidden[3:93].view(9, 10).float().mean(1)
+        # One may be cut: the first or last three frames are a piece's part.
+        assert sum(0 < share < 1 for share in pieces.tolist()) <= 1
         plain = hidden.view(10, 10).float().mean(1)
         assert any(0 < share < 1 for share in plain.tolist())
+
+
+def test_boundaries_must_cover_the_frames():
+    begins = torch.zeros(1, 40, dtype=torch.bool)
+    with pytest.raises(ValueError, match="40 frames, but an utterance has 100"):
+        Segments()(torch.tensor([100]), begins)
 
 
 def test_silence_is_rarely_hidden():
