@@ -50,7 +50,8 @@ class PretrainingBrain(AdversarialBrain):
         Arguments
         ---------
         batch : PaddedBatch
-            With ``sig`` and, where there are attributes, ``labels``.
+            With ``sig``; ``labels`` where there are attributes, and
+            ``begins`` where boundaries come with the data.
         stage : sb.Stage
 
         Returns
@@ -70,7 +71,15 @@ class PretrainingBrain(AdversarialBrain):
         elif self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             labels = self.wav_augment.replicate_labels(labels)
-        begins = self.boundaries and self.boundaries(x, lengths)[0]
+        if hasattr(batch, "begins"):
+            if self.wav_augment is not None:
+                raise ValueError(
+                    "augmentation may move phones away from the boundaries "
+                    "that came with the data: give a detector instead"
+                )
+            begins = batch.begins.data
+        else:
+            begins = self.boundaries and self.boundaries(x, lengths)[0]
         speech = self.vad and self.vad(x, lengths)[0]
         x = self.modules.normalize(self.modules.features(x), lengths)
         out = self.modules.objective(x, lengths, begins, speech)

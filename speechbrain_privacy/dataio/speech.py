@@ -23,8 +23,17 @@ class SpeechData:
     labels: AttributeLabels
 
 
+#: Frames a second of boundaries, as ``masking`` counts them.
+FRAME_RATE = 100
+
+
 def load_speech_data(
-    manifests, attributes, save_folder, data_folder="", sample_rate=16000
+    manifests,
+    attributes,
+    save_folder,
+    data_folder="",
+    sample_rate=16000,
+    begins=None,
 ):
     """Reads, checks and wires the manifests of a pre-training.
 
@@ -40,6 +49,8 @@ def load_speech_data(
         What ``$data_root`` stands for.
     sample_rate : int
         In Hz; audio at another rate is an error.
+    begins : callable, optional
+        Manifest -> ``{ID: frames}`` where phones begin (``masking.store``).
 
     Returns
     -------
@@ -64,7 +75,9 @@ def load_speech_data(
     run_on_main(labels.save, args=[save_folder / "labels.json"])
     return SpeechData(
         {
-            split: make_speech_dataset(manifest.rows, labels, sample_rate)
+            split: make_speech_dataset(
+                manifest.rows, labels, sample_rate, begins and begins(manifest)
+            )
             for split, manifest in read.items()
         },
         read,
@@ -72,7 +85,7 @@ def load_speech_data(
     )
 
 
-def make_speech_dataset(rows, labels, sample_rate):
+def make_speech_dataset(rows, labels, sample_rate, begins=None):
     """Manifest rows -> a dataset whose items a pre-training Brain reads.
 
     Arguments
@@ -80,6 +93,8 @@ def make_speech_dataset(rows, labels, sample_rate):
     rows : iterable of dict
     labels : AttributeLabels
     sample_rate : int
+    begins : dict, optional
+        ID -> frames where phones begin: adds ``begins``, boolean ``[frames]``.
 
     Returns
     -------
@@ -100,8 +115,18 @@ def make_speech_dataset(rows, labels, sample_rate):
         takes="wav",
         provides="sig",
     )
-    # SpeechBrain pads no empty tensors.
-    dataset.set_output_keys(
-        ["id", "sig", *(["labels"] if labels.attributes else [])]
-    )
+    keys = ["id", "sig"]
+    if labels.attributes:  # SpeechBrain pads no empty tensors
+        keys.append("labels")
+    if begins is not None:
+        keys.append("begins")
+
+        def mark(key, signal):
+            n_frames = len(signal) * FRAME_RATE // sample_rate + 1
+            marks = torch.zeros(n_frames, dtype=torch.bool)
+            marks[begins[key][begins[key] < n_frames]] = True
+            return marks
+
+        dataset.add_dynamic_item(mark, takes=["id", "sig"], provides="begins")
+    dataset.set_output_keys(keys)
     return dataset

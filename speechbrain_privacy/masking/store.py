@@ -1,4 +1,8 @@
-"""Boundaries of a whole corpus, found once and kept beside its manifest."""
+"""Boundaries of a whole corpus: found once and kept, or read off alignments.
+
+Both are functions from a manifest to ``{utterance: frames}``, frames of 10 ms
+where a phone begins, for ``dataio.speech.load_speech_data``.
+"""
 
 import hashlib
 import os
@@ -10,8 +14,14 @@ import torch
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
+from speechbrain_privacy.dataio.alignments import (
+    AlignmentError,
+    inner_boundaries,
+    read_alignments,
+)
 from speechbrain_privacy.dataio.audio import read_utterance
 from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.masking.cepstra import STEP
 from speechbrain_privacy.masking.evaluation import find_boundaries
 
 logger = get_logger(__name__)
@@ -21,6 +31,60 @@ CHUNK = 256
 #: Of the detectors; another one finds boundaries anew.
 VERSION = 1
 BROKEN = (zipfile.BadZipFile, zlib.error)
+
+
+class AlignedBoundaries:
+    """Where phones begin according to an alignment: the oracle.
+
+    Arguments
+    ---------
+    path : str
+        CSV ``utt_id,start,end,phone``.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> rows = "utt_id,start,end,phone", "u,0,0.1,SIL", "u,0.1,0.3,AH"
+    >>> _ = path.write_text("\\n".join(rows))
+    >>> AlignedBoundaries(path)(SimpleNamespace(rows=[{"ID": "u"}]))
+    {'u': tensor([10])}
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, manifest):
+        """Manifest -> dict; every utterance must be aligned."""
+        known = read_alignments(self.path)
+        for row in manifest.rows:
+            if row["ID"] not in known:
+                raise AlignmentError(
+                    f"{self.path}: no alignment of '{row['ID']}', which "
+                    f"{manifest.path} lists"
+                )
+        return {
+            row["ID"]: torch.from_numpy(
+                np.rint(inner_boundaries(known[row["ID"]]) / STEP)
+            ).long()
+            for row in manifest.rows
+        }
+
+
+class StoredBoundaries:
+    """What a detector finds, kept beside the manifest.
+
+    Arguments
+    ---------
+    detector : BoundaryDetector
+    """
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def __call__(self, manifest):
+        """Manifest -> dict, see ``stored_boundaries``."""
+        return stored_boundaries(manifest, self.detector)
 
 
 def stored_boundaries(manifest, detector):

@@ -53,6 +53,7 @@ if __name__ == "__main__":
         save_folder=hparams["save_folder"],
         data_folder=hparams["data_folder"],
         sample_rate=hparams["model"]["sample_rate"],
+        begins=hparams["begins"],
     )
 
     # Which Brain: its adversaries, if any, read the labels of the data.
