@@ -271,10 +271,11 @@ def _report(options):
         format_differences,
     )
     from speechbrain_privacy.report.html import write_page
+    from speechbrain_privacy.report.scenarios import describe_scenarios
     from speechbrain_privacy.report.summary import (
         describe,
         describe_adversaries,
-        describe_scenarios,
+        error_name,
         format_table,
         load_run,
         summarise,
@@ -282,7 +283,7 @@ def _report(options):
 
     runs = [load_run(folder) for folder in options.runs]
     rows = summarise(runs)
-    print(format_table(rows, options.format))
+    print(format_table(runs, options.format))
     # A table for a program stands alone.
     told = sys.stdout if options.format in ("text", "markdown") else sys.stderr
     print(f"\n{describe(runs)}", file=told)
@@ -297,7 +298,9 @@ def _report(options):
         compared = format_differences(found, options.runs)
         print(f"\n{compared}", file=told)
     if options.plot:
-        picture = plots.save(plots.tradeoff(rows), options.plot)
+        picture = plots.save(
+            plots.tradeoff(rows, error_name(runs)), options.plot
+        )
         print(f"\npicture: {picture.resolve()}", file=told)
     if options.html:
         page = write_page(runs, options.html, compared)

@@ -12,6 +12,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
+from speechbrain_privacy.dataio.alignments import read_alignments
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -177,7 +178,9 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     return results
 
 
-def evaluate_pretraining(brain, data, output_folder, name, seed):
+def evaluate_pretraining(
+    brain, data, output_folder, name, seed, probe=None, alignments=None
+):
     """Scores the last checkpoint on test data; writes ``results.json``.
 
     Arguments
@@ -189,6 +192,9 @@ def evaluate_pretraining(brain, data, output_folder, name, seed):
         Of the model, in tables.
     seed : int
         Of the training, to be stored.
+    probe : PhoneProbe, optional
+    alignments : str, optional
+        CSV for the probe; without it phones are not probed.
 
     Returns
     -------
@@ -205,6 +211,13 @@ def evaluate_pretraining(brain, data, output_folder, name, seed):
         "hidden frames": brain.valid_stats,
         "provenance": provenance(),
     }
+    if probe is not None and alignments:
+        results["phones"] = probe.run(
+            brain,
+            *((data.datasets[s], data.manifests[s]) for s in ("train", "test")),
+            read_alignments(alignments),
+            progressbar=not brain.noprogressbar,
+        )
     write_json(Path(output_folder) / RESULTS, results)
     return results
 

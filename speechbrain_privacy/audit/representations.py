@@ -196,9 +196,8 @@ def extract(
 
     Arguments
     ---------
-    brain : CTCBrain
-        Its ``compute_forward`` runs in evaluation mode, without gradients;
-        the ``lengths`` of its result are those of ``log_probs``.
+    brain : AdversarialBrain
+        Its ``represent`` runs in evaluation mode, without gradients.
     taps : dict
         Name -> ``Tap``.
     dataset : DynamicItemDataset
@@ -259,14 +258,12 @@ def extract(
                 latest.clear()
                 for name in taps.keys() - inside.keys():
                     latest[name] = batch.sig.data.unsqueeze(2)
-                out = brain.compute_forward(batch, sb.Stage.TEST)
+                hidden_frames, lengths_there = brain.represent(batch)
                 # At the encoder's rate its own lengths count, else the input's.
-                hidden_frames = out.log_probs.shape[1]
                 for name, x in latest.items():
-                    at_hidden_rate = x.shape[1] == hidden_frames
-                    lengths = (
-                        out.lengths if at_hidden_rate else batch.sig.lengths
-                    )
+                    lengths = batch.sig.lengths
+                    if x.shape[1] == hidden_frames:
+                        lengths = lengths_there
                     counts = frame_counts(lengths.to(x.device), x.shape[1])
                     for i, key in enumerate(batch.id):
                         recorders[name].add(

@@ -126,6 +126,21 @@ class CTCBrain(AdversarialBrain):
             attack,
         )
 
+    def represent(self, batch):
+        """Runs the model, to be tapped.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+
+        Returns
+        -------
+        tuple
+            Frames of the encoder, and their relative lengths ``[batch]``.
+        """
+        out = self.compute_forward(batch, sb.Stage.TEST)
+        return out.log_probs.shape[1], out.lengths
+
     def compute_objectives(self, outputs, batch, stage):
         """CTC loss plus, in training, the adversaries' loss.
 

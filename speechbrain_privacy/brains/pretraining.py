@@ -89,6 +89,25 @@ class PretrainingBrain(AdversarialBrain):
         labels = dict(zip(self.attributes, labels.T, strict=True))
         return out, self.attack(out.hidden, out.lengths, labels, stage)
 
+    def represent(self, batch):
+        """Encodes a batch with nothing hidden, to be tapped.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+
+        Returns
+        -------
+        tuple
+            Frames of the encoder, and their relative lengths ``[batch]``.
+        """
+        x, lengths = batch.to(self.device).sig
+        x = self.modules.normalize(self.modules.features(x), lengths)
+        hidden, lengths = self.unwrapped("objective").network.encoder(
+            x, lengths
+        )
+        return hidden.shape[1], lengths
+
     def compute_objectives(self, outputs, batch, stage):
         """The objective's loss plus, in training, the adversaries'.
 

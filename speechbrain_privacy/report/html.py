@@ -6,18 +6,18 @@ from pathlib import Path
 
 from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
+from speechbrain_privacy.report.scenarios import HEADER, scenario_lines
 from speechbrain_privacy.report.summary import (
     ENROLMENT,
     FEATURES,
-    HEADER,
-    SCENARIO_HEADER,
     describe,
     describe_adversaries,
-    interval_text,
-    scenario_lines,
+    error_name,
+    header,
     summarise,
     table_lines,
 )
+from speechbrain_privacy.report.tables import interval_text
 
 KNOWLEDGE = {
     "unprotected": "attack on the unprotected model: is the attacker good?",
@@ -63,7 +63,7 @@ def write_page(runs, path, comparison=""):
     reports = _chosen_reports(runs)
     parts = [
         "<h1>What gives the speaker away</h1>",
-        _table(HEADER, table_lines(rows)),
+        _table(header(runs), table_lines(rows)),
         _note(describe(runs)),
     ]
     if told := describe_adversaries(runs):
@@ -74,7 +74,7 @@ def write_page(runs, path, comparison=""):
     parts += [
         "<h2>Pictures</h2><div class='pictures'>",
         _picture(
-            plots.tradeoff(rows),
+            plots.tradeoff(rows, error_name(runs)),
             "Usefulness and privacy. Bars: 95 % over speakers, or the "
             "standard deviation over seeds.",
         ),
@@ -112,7 +112,7 @@ def write_page(runs, path, comparison=""):
             _note(
                 "; ".join(f"{name}: {what}" for name, what in KNOWLEDGE.items())
             ),
-            _table(SCENARIO_HEADER, lines),
+            _table(HEADER, lines),
         ]
     if legal := _legal(runs):
         parts += [

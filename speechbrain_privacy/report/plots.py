@@ -10,28 +10,30 @@ from speechbrain_privacy.report.summary import GUESSING
 MARKERS = {"encoder": "o", "posteriors": "s"}
 
 
-def tradeoff(rows):
-    """Word error rate against speaker EER, one colour per model.
+def tradeoff(rows, error="WER %"):
+    """Error against speaker EER, one colour per model.
 
-    Bars are the intervals (or standard deviations) of the table; features,
-    which have no word error rate, are a dashed line; the dotted line at 50 %
+    Bars are the intervals (or standard deviations) of the table; features
+    without an error of their own are a dashed line; the dotted line at 50 %
     is guessing. Controls are left to the table.
 
     Arguments
     ---------
     rows : list of Row
         From ``summary.summarise``.
+    error : str
+        What is wrong how often: ``summary.error_name``.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     figure, axes = _axes()
-    models = list(dict.fromkeys(row.model for row in rows if row.wer))
+    models = list(dict.fromkeys(row.model for row in rows if row.error))
     for row in rows:
         if row.model == "control":  # as good as guessing, or in the table
             continue
-        if row.wer is None:
+        if row.error is None:
             axes.axhline(row.speaker.value, color="0.4", linestyle="--", lw=1)
             axes.annotate(
                 f"{row.tap} {row.speaker.value:.1f} %",
@@ -44,9 +46,9 @@ def tradeoff(rows):
             )
             continue
         axes.errorbar(
-            row.wer.value,
+            row.error.value,
             row.speaker.value,
-            xerr=_bars(row.wer),
+            xerr=_bars(row.error),
             yerr=_bars(row.speaker),
             fmt=MARKERS.get(row.tap, "^"),
             color=f"C{models.index(row.model)}",
@@ -64,7 +66,7 @@ def tradeoff(rows):
         fontsize=8,
         color="0.3",
     )
-    axes.set_xlabel("word error rate, %  (left: more useful)")
+    axes.set_xlabel(f"{error}  (left: more useful)")
     axes.set_ylabel("EER of a fresh speaker attacker, %\n(up: more private)")
     axes.set_ylim(0, 58)
     axes.set_xlim(left=0)

@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechbrain_privacy.report.scenarios import describe_scenarios
 from speechbrain_privacy.report.tables import format_lines
 
 GUESSING = 50.0
@@ -34,21 +35,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One representation of one model."""
+    """One representation of one model; ``error`` is what ``error_name`` says."""
 
     model: str
     tap: str
-    wer: Cell | None
+    error: Cell | None
     speaker: Cell
     same_gender: Cell | None
     enrolled: Cell | None
     gender: Cell | None
-
-
-def interval_text(interval, scale=100):
-    """Value and bounds of an interval, in percent."""
-    value, low, high = (scale * interval[k] for k in ("value", "low", "high"))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def load_run(folder):
@@ -157,7 +152,6 @@ def summarise(runs):
         )
     rows = []
     for name, same in models.items():
-        wer = _pooled([run["WER"] for run in same], 1.0)
         for tap in same[0]["audit"]["taps"]:
             features = tap == FEATURES
             # What the model is given is the same for every seed.
@@ -166,7 +160,7 @@ def summarise(runs):
                 _row(
                     "features" if features else name,
                     tap,
-                    None if features else wer,
+                    _pooled([_error(run, tap) for run in seeds], 1.0),
                     [run["audit"]["taps"][tap]["speaker"] for run in seeds],
                     [_gender(run["audit"]["taps"][tap]) for run in seeds],
                 )
@@ -194,11 +188,35 @@ def _shuffled(run):
     return Row("control", "shuffled labels", None, cell, None, None, None)
 
 
-def _row(model, tap, wer, attacks, genders):
+def error_name(runs):
+    """What the runs get wrong: words, or phones of frames.
+
+    Raises
+    ------
+    ValueError
+        If they do not all do the same.
+    """
+    names = {"WER %" if "WER" in run else "phone error %" for run in runs}
+    if len(names) > 1:
+        raise ValueError(
+            "some runs recognise words, others were pre-trained: their errors "
+            "do not compare"
+        )
+    return names.pop()
+
+
+def _error(run, tap):
+    """The run's own error, of the whole model or of one tap."""
+    if "WER" in run:
+        return None if tap == FEATURES else run["WER"]
+    return run.get("phones", {}).get(tap, {}).get("error")
+
+
+def _row(model, tap, error, attacks, genders):
     return Row(
         model=model,
         tap=tap,
-        wer=wer,
+        error=error,
         speaker=_pooled([_speaker(a) for a in attacks], 100),
         same_gender=_pooled([_speaker(a, "same_gender") for a in attacks], 100),
         enrolled=_pooled([_speaker(a, ENROLMENT) for a in attacks], 100),
@@ -206,15 +224,17 @@ def _row(model, tap, wer, attacks, genders):
     )
 
 
-HEADER = (
-    "model",
-    "representation",
-    "WER %",
-    "speaker EER %",
-    "same gender",
-    "5 enrolled",
-    "gender EER %",
-)
+def header(runs):
+    """The first line of a table of runs."""
+    return (
+        "model",
+        "representation",
+        error_name(runs),
+        "speaker EER %",
+        "same gender",
+        "5 enrolled",
+        "gender EER %",
+    )
 
 
 def table_lines(rows):
@@ -226,7 +246,7 @@ def table_lines(rows):
             *(
                 cell.text if cell else "-"
                 for cell in (
-                    row.wer,
+                    row.error,
                     row.speaker,
                     row.same_gender,
                     row.enrolled,
@@ -240,9 +260,9 @@ def table_lines(rows):
     return [*lines, ("guessing", "-", "-", guess, guess, guess, guess)]
 
 
-def format_table(rows, style="text"):
-    """Rows -> a table; for the styles see ``tables.format_lines``."""
-    return format_lines([HEADER, *table_lines(rows)], style)
+def format_table(runs, style="text"):
+    """Runs -> a table; for the styles see ``tables.format_lines``."""
+    return format_lines([header(runs), *table_lines(summarise(runs))], style)
 
 
 def describe(runs):
@@ -272,7 +292,7 @@ def describe(runs):
     ]
     attackers = ", ".join(dict.fromkeys(taps))
     return (
-        f"WER ({runs[0]['decoding']}) and attacks on {audit['test']['speakers']}"
+        f"{_errors_of(runs)} and attacks on {audit['test']['speakers']}"
         f" speakers and {audit['test']['utterances']} utterances that neither "
         "model nor attacker was trained on;\n"
         f"attackers trained afresh on {audit['train']['speakers']} speakers "
@@ -284,6 +304,23 @@ def describe(runs):
         f"{spread}.\n"
         "Higher EER = less is given away; 50 % is guessing."
         f"{warning}{_small(audit)}"
+    )
+
+
+def _errors_of(runs):
+    """What the column of errors says, as text."""
+    if "WER" in runs[0]:
+        return f"WER ({runs[0]['decoding']})"
+    majority = [
+        found["majority"]
+        for run in runs
+        for found in run.get("phones", {}).values()
+    ]
+    if not majority:
+        return "No phones (no alignment)"
+    return (
+        "Phones by a linear probe on frames (always the most frequent one: "
+        f"{majority[0]:.1f} % wrong)"
     )
 
 
@@ -318,57 +355,6 @@ def describe_adversaries(runs):
     return "\n".join(lines)
 
 
-SCENARIO_HEADER = (
-    "model",
-    "representation",
-    "what the attacker knows",
-    "EER %",
-    "attacker",
-)
-
-
-def scenario_lines(runs):
-    """What attackers find who know less, where they were let loose.
-
-    Arguments
-    ---------
-    runs : list of dict
-        From ``load_run``.
-
-    Returns
-    -------
-    list of tuple of str
-        Under ``SCENARIO_HEADER``; the last of each representation is
-        semi-informed. The attacker that is strongest on the test speakers
-        counts everywhere here.
-    """
-    lines = []
-    for run in runs:
-        for tap, scenarios in run["audit"].get("unaware", {}).items():
-            who = (f"{run['name']}/{run['seed']}", tap)
-            if "not_attacked" in scenarios:
-                lines.append((*who, scenarios["not_attacked"], "-", "-"))
-                continue
-            semi = run["audit"]["taps"][tap]["speaker"]["attackers"]
-            best = min(
-                semi, key=lambda n: semi[n]["all"]["intervals"]["eer"]["value"]
-            )
-            semi = {"attackers": semi, "chosen": best}
-            for scenario, attack in (
-                *scenarios.items(),
-                ("semi-informed", semi),
-            ):
-                rate = interval_text(_speaker(attack))
-                lines.append((*who, scenario, rate, attack["chosen"]))
-    return lines
-
-
-def describe_scenarios(runs):
-    """The table of ``scenario_lines`` as text, or nothing."""
-    lines = scenario_lines(runs)
-    return format_lines([SCENARIO_HEADER, *lines]) if lines else ""
-
-
 def print_runs(folders):
     """Prints the table of some runs.
 
@@ -378,7 +364,7 @@ def print_runs(folders):
     """
     runs = [load_run(folder) for folder in folders]
     parts = [
-        format_table(summarise(runs)),
+        format_table(runs),
         describe(runs),
         describe_adversaries(runs),
         describe_scenarios(runs),

@@ -66,3 +66,9 @@ def _latex(lines):
             r"\end{tabular}",
         ]
     )
+
+
+def interval_text(interval, scale=100):
+    """Value and bounds of an interval, in percent."""
+    value, low, high = (scale * interval[k] for k in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"

@@ -135,6 +135,8 @@ def test_killed_while_a_checkpoint_is_written(
 PRETRAINING = (
     "--model={d_model: 16, num_layers: 1, d_ffn: 16}",
     "--batch_seconds=4",
+    "--alignments=null",
+    "--attack={epochs: 6, batch_size: 4}",
     "--device=cpu",
     "--noprogressbar",
     "--number_of_epochs=2",

@@ -14,6 +14,7 @@ from speechbrain_privacy.metrics.error_rates import (
 )
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.compare import compare_runs
+from speechbrain_privacy.report.html import write_page
 from speechbrain_privacy.report.summary import (
     describe,
     format_table,
@@ -116,14 +117,14 @@ def test_a_single_run_shows_its_interval_and_its_worst_attacker(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.3, 0.2]))
     features, text, shuffled, encoder = summarise([run])
     assert shuffled.speaker.text == "50.0 [48.0, 52.0]"
-    assert (text.model, text.tap, text.wer) == ("control", "text", None)
+    assert (text.model, text.tap, text.error) == ("control", "text", None)
     assert "attacker7" in describe([run])
-    assert features.model == "features" and features.wer is None
+    assert features.model == "features" and features.error is None
     assert features.gender is None
     assert encoder.speaker.value == pytest.approx(20.0)
     assert encoder.speaker.text == "20.0 [15.0, 25.0]"
     assert encoder.same_gender.value == pytest.approx(22.0)
-    assert encoder.wer.text == "14.0 [12.0, 16.0]"
+    assert encoder.error.text == "14.0 [12.0, 16.0]"
 
 
 def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
@@ -132,9 +133,9 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
         for s, wer, eer in ((1, 14.0, 0.2), (2, 16.0, 0.24))
     ]
     *_, encoder = summarise(runs)
-    assert encoder.wer.text == "15.0 +- 1.4"
+    assert encoder.error.text == "15.0 +- 1.4"
     assert encoder.speaker.text == "22.0 +- 2.8"
-    table = format_table(summarise(runs), "markdown")
+    table = format_table(runs, "markdown")
     assert table.count("\n") == 6  # header, rule, four rows, guessing
     assert "| guessing" in table and "50.0" in table
 
@@ -149,6 +150,30 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
         summarise([run, other])
 
 
+def test_pretrained_encoders_are_wrong_about_phones(tmp_path):
+    runs = []
+    for seed, error in ((1, 50.0), (2, 54.0)):
+        run = load_run(write_run(tmp_path / str(seed), "ssl", seed, 1, [0.2]))
+        del run["WER"]
+        run["phones"] = {
+            "logmel": {"error": interval(60.0, 1.0), "majority": 85.0},
+            "encoder": {"error": interval(error, 1.0), "majority": 85.0},
+        }
+        runs.append(run)
+    features, *_, encoder = summarise(runs)
+    assert features.error.text == "60.0 [59.0, 61.0]"
+    assert encoder.error.text == "52.0 +- 2.8"
+    assert "phone error %" in format_table(runs)
+    assert "85.0 % wrong" in describe(runs)
+    page = write_page(runs, tmp_path / "page.html").read_text()
+    assert "phone error %" in page
+    del runs[0]["phones"]
+    assert "No phones" in describe(runs[:1])
+    words = load_run(write_run(tmp_path / "w", "asr", 1, 14.0, [0.2]))
+    with pytest.raises(ValueError, match="do not compare"):
+        format_table([words, runs[1]])
+
+
 def test_what_was_not_measured_is_a_dash(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
     run["WER"] = {"value": 14.0}
@@ -156,9 +181,9 @@ def test_what_was_not_measured_is_a_dash(tmp_path):
     for attacker in attack["attackers"].values():
         attacker["same_gender"] = None
     encoder = summarise([run])[-1]
-    assert encoder.wer.text == "14.0"
+    assert encoder.error.text == "14.0"
     assert encoder.same_gender is None
-    assert "  -  " in format_table(summarise([run]))
+    assert "  -  " in format_table([run])
 
 
 def test_the_command_prints_a_table_and_draws(tmp_path, capsys):
@@ -247,7 +272,7 @@ def test_a_comparison_says_what_differs(two_runs, tmp_path, capsys):
 
 
 def test_tables_for_papers_and_spreadsheets(two_runs, capsys):
-    rows = summarise([load_run(folder) for folder in two_runs])
+    rows = [load_run(folder) for folder in two_runs]
     table = list(csv.reader(format_table(rows, "csv").splitlines()))
     assert len(table) == 7 and {len(line) for line in table} == {7}
     latex = format_table(rows, "latex")

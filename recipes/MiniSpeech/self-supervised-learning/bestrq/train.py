@@ -3,12 +3,15 @@
 > python train.py hparams/bestrq.yaml
 > python train.py hparams/bestrq_informed.yaml
 
-Any speech with manifests (ID, duration, wav) instead:
+Any speech with manifests (ID, duration, wav, spk_id, gender) instead, and with
+an alignment or none:
 
 > python train.py hparams/bestrq.yaml --data_folder ROOT \
->     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv
+>     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv \
+>     --alignments null
 
-Results: <output_folder>/results.json, train_log.txt, and the encoder in
+Results: <output_folder>/results.json (hidden frames, phones), audit.json
+(attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
@@ -21,10 +24,12 @@ from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
+    audit,
     choose_manifests,
     evaluate_pretraining,
     fit,
 )
+from speechbrain_privacy.report.summary import print_runs
 
 SPLITS = ("train", "valid", "test")
 
@@ -56,6 +61,8 @@ if __name__ == "__main__":
         begins=hparams["begins"],
     )
 
+    hparams["audit"].check(data.manifests["train"], data.manifests["test"])
+
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
         modules=hparams["modules"],
@@ -73,12 +80,18 @@ if __name__ == "__main__":
         seed=hparams["seed"],
     )
 
-    # What has been learnt: hidden frames of other speakers are predicted.
+    # What has been learnt of other speakers' hidden frames and phones, and
+    # what fresh attackers learn of the speakers.
     if if_main_process():
+        folder = hparams["output_folder"]
         evaluate_pretraining(
             brain,
             data,
-            hparams["output_folder"],
+            folder,
             hparams["name"],
             hparams["seed"],
+            hparams["probe"],
+            hparams["alignments"],
         )
+        audit(brain, data, hparams["audit"], folder)
+        print_runs([folder])

@@ -1,0 +1,52 @@
+"""The phone probe: labels by time, errors by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from speechbrain_privacy.audit.phones import PhoneProbe, labelled_frames
+from speechbrain_privacy.audit.representations import Representations
+
+MANIFEST = SimpleNamespace(
+    path="m.csv",
+    rows=[
+        {"ID": "a", "duration": 1.0, "spk_id": "s1"},
+        {"ID": "b", "duration": 0.5, "spk_id": "s2"},
+        {"ID": "c", "duration": 0.5, "spk_id": "s2"},
+    ],
+)
+
+
+def test_frames_get_the_phone_at_their_middle():
+    data = Representations.of(
+        {"a": np.arange(10.0)[:, None], "c": np.zeros((5, 1))}
+    )
+    alignments = {"a": [(0.0, 0.16, "x"), (0.16, 0.34, "y"), (0.34, 0.7, "z")]}
+    frames, phones, speakers = labelled_frames(data, MANIFEST, alignments)
+    # Middles .05 .15 | .25 | .35 .45 .55 .65; later frames belong to nothing.
+    assert "".join(phones) == "xxyzzzz"
+    assert frames[:, 0].tolist() == list(range(7))
+    assert set(speakers) == {"s1"}
+    with pytest.raises(ValueError, match="none of its IDs"):
+        labelled_frames(data, MANIFEST, {"b": [(0.0, 1.0, "x")]})
+
+
+def test_errors_and_the_majority():
+    rng = np.random.default_rng(0)
+    phones = np.array(["a"] * 600 + ["b"] * 300 + ["c"] * 100)
+    speakers = np.array([f"s{i % 10}" for i in range(1000)])
+    frames = rng.normal(size=(1000, 5)).astype(np.float32)
+    blind = PhoneProbe({}).score(
+        (frames, phones, speakers), (frames[::-1], phones, speakers)
+    )
+    assert blind["majority"] == pytest.approx(40)
+    assert blind["error"]["value"] == pytest.approx(40, abs=3)
+    frames[:, 0] += 5 * (phones == "b") - 5 * (phones == "c")
+    told = PhoneProbe({}, most_frames=500).score(
+        (frames, phones, speakers), (frames, phones, speakers)
+    )
+    assert told["error"]["value"] < 3
+    assert told["error"]["low"] <= told["error"]["value"]
+    assert (told["train_frames"], told["test_frames"]) == (500, 1000)
+    assert told["phones"] == 3
