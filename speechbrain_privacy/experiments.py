@@ -12,7 +12,6 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.dataio.alignments import read_alignments
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -114,7 +113,8 @@ def fit(
         },
         valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
     )
-    if brain.meter is not None:
+    # A finished training, run again, has not cost this process anything.
+    if brain.meter is not None and brain.meter.seen:
         spent = brain.efficiency()
         run_on_main(write_json, args=[Path(output_folder) / EFFICIENCY, spent])
     brain.unwrap_modules()
@@ -193,8 +193,8 @@ def evaluate_pretraining(
     seed : int
         Of the training, to be stored.
     probe : PhoneProbe, optional
-    alignments : str, optional
-        CSV for the probe; without it phones are not probed.
+    alignments : dict, optional
+        Of the utterances; without it phones are not probed.
 
     Returns
     -------
@@ -211,11 +211,12 @@ def evaluate_pretraining(
         "hidden frames": brain.valid_stats,
         "provenance": provenance(),
     }
-    if probe is not None and alignments:
+    write_json(Path(output_folder) / RESULTS, results)
+    if probe is not None and alignments is not None:
         results["phones"] = probe.run(
             brain,
             *((data.datasets[s], data.manifests[s]) for s in ("train", "test")),
-            read_alignments(alignments),
+            alignments,
             progressbar=not brain.noprogressbar,
         )
     write_json(Path(output_folder) / RESULTS, results)

@@ -8,6 +8,10 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
+from speechbrain_privacy.dataio.speech import (
+    load_speech_data,
+    make_speech_dataset,
+)
 from speechbrain_privacy.experiments import SPLITS
 
 
@@ -55,6 +59,8 @@ def audit_run(
         enrolment=before.enrolment,
         cache=cache,
     )
+    if not reads_words(hparams):
+        auditor.text_attackers = {}
     if seed is not None:
         auditor.seed = seed
     other = None
@@ -84,7 +90,7 @@ def _split(data, name):
 
 
 def reopen(folder, run_opts=None):
-    """A finished CTC run, as it was: its Brain with the last checkpoint.
+    """A finished run, as it was: its Brain with the last checkpoint.
 
     Arguments
     ---------
@@ -96,7 +102,7 @@ def reopen(folder, run_opts=None):
     Returns
     -------
     tuple
-        Brain, ``ASRData`` and the values of the YAML.
+        Brain, ``ASRData`` (or ``SpeechData``) and the values of the YAML.
 
     Raises
     ------
@@ -115,26 +121,32 @@ def reopen(folder, run_opts=None):
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
     )
     hparams = load_hyperpyyaml(values)
+    given = {split: hparams.get(f"{split}_manifest") for split in SPLITS}
     manifests = {
-        split: hparams[f"{split}_manifest"]
-        for split in SPLITS
-        if Path(hparams[f"{split}_manifest"] or "-").is_file()
+        split: manifest
+        for split, manifest in given.items()
+        if Path(manifest or "-").is_file()
     }
     for split in SPLITS[:3]:
         if split not in manifests:
             raise FileNotFoundError(
-                f"{path}: the {split} manifest "
-                f"'{hparams[f'{split}_manifest']}' is not there"
+                f"{path}: the {split} manifest '{given[split]}' is not there"
             )
-    data = load_asr_data(
-        manifests,
-        hparams["tokenizer"],
-        hparams["attributes"],
-        save_folder=hparams["save_folder"],
-        data_folder=hparams["data_folder"],
-        sample_rate=hparams["model"]["sample_rate"],
-        frames_per_second=hparams["model"]["frames_per_second"],
-    )
+    settings = {
+        "save_folder": hparams["save_folder"],
+        "data_folder": hparams["data_folder"],
+        "sample_rate": hparams["model"]["sample_rate"],
+    }
+    if reads_words(hparams):
+        data = load_asr_data(
+            manifests,
+            hparams["tokenizer"],
+            hparams["attributes"],
+            frames_per_second=hparams["model"]["frames_per_second"],
+            **settings,
+        )
+    else:
+        data = load_speech_data(manifests, hparams["attributes"], **settings)
     brain = hparams["brain"](
         modules=hparams["modules"],
         hparams=hparams,
@@ -148,12 +160,17 @@ def reopen(folder, run_opts=None):
     return brain, data, hparams
 
 
+def reads_words(hparams):
+    """Whether a run was trained on transcripts."""
+    return "tokenizer" in hparams
+
+
 def with_attacker_data(data, hparams, manifests):
     """Training data for attackers: the run's own and that of other corpora.
 
     Arguments
     ---------
-    data : ASRData
+    data : ASRData or SpeechData
     hparams : dict
         The run's values, for its tokenizer and sampling rate.
     manifests : list of tuple
@@ -178,6 +195,11 @@ def with_attacker_data(data, hparams, manifests):
         [own]
         + [read_manifest(path, root, ("spk_id",)) for path, root in manifests]
     )
+    if not reads_words(hparams):
+        dataset = make_speech_dataset(
+            whole.rows, data.labels, hparams["model"]["sample_rate"]
+        )
+        return dataset, whole
     # SpeechBrain pads no batch without any words; no attacker hears these.
     words = next(word for word in own.values("wrd") if word)
     # What was left out of the training of CTC is left out here, too.

@@ -64,10 +64,11 @@ class PhoneProbe:
             extract(brain, self.taps, dataset, progressbar=progressbar)
             for dataset, _ in (train, test)
         ]
-        for tap in self.taps:
-            found[tap] = self.score(
-                labelled_frames(data[0][tap], train[1], alignments),
-                labelled_frames(data[1][tap], test[1], alignments),
+        for name, tap in self.taps.items():
+            grid = frame_grid(brain.modules.get_submodule(tap.module))
+            found[name] = self.score(
+                labelled_frames(data[0][name], train[1], alignments, *grid),
+                labelled_frames(data[1][name], test[1], alignments, *grid),
             )
         return found
 
@@ -108,16 +109,30 @@ class PhoneProbe:
         }
 
 
-def labelled_frames(representations, manifest, alignments):
+def frame_grid(module):
+    """Where a module's frames lie: seconds between them, and of the first.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        With a ``grid`` of its own, or whose frames come every 10 ms.
+    """
+    return getattr(module, "grid", (0.01, 0.0))
+
+
+def labelled_frames(representations, manifest, alignments, step, first):
     """Frames with the phone at their middle, and who speaks.
 
     Arguments
     ---------
     representations : Representations
     manifest : Manifest
-        With ``spk_id``; an utterance's frames share its duration evenly.
+        With ``spk_id``.
     alignments : dict
         Utterance -> ``(start, end, phone)``.
+    step, first : float
+        Seconds from the middle of one frame to the next, and where the first
+        has its middle.
 
     Returns
     -------
@@ -137,15 +152,14 @@ def labelled_frames(representations, manifest, alignments):
     ):
         if key not in alignments:
             continue
-        row = rows[key]
-        middles = (np.arange(len(x)) + 0.5) * row["duration"] / len(x)
+        middles = first + step * np.arange(len(x))
         starts = [start for start, _, _ in alignments[key]]
         at = np.searchsorted(starts, middles, side="right") - 1
         inside = (at >= 0) & (middles < alignments[key][-1][1])
         names = np.array([phone for _, _, phone in alignments[key]])
         frames.append(x[inside])
         phones.append(names[at[inside]])
-        speakers.append(np.full(inside.sum(), row["spk_id"]))
+        speakers.append(np.full(inside.sum(), rows[key]["spk_id"]))
     if not frames:
         raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
     return (

@@ -35,10 +35,22 @@ def _cpu_rnn_backward(x, weight, recurrent, *_, out_shape=None, **__):
     return 2 * _cpu_rnn(x, weight, recurrent)
 
 
+def _conv_backward(grad, x, weight, *args, out_shape=None, **__):
+    """As much as forward for each gradient that is asked for.
+
+    torch's own count forgets in that of the weights that groups share none.
+    """
+    transposed, mask = args[4], args[7]
+    big = x if transposed else grad
+    once = 2 * big[0] * int(np.prod(big[2:])) * int(np.prod(weight))
+    return once * (int(mask[0]) + int(mask[1]))
+
+
 _ATEN = torch.ops.aten
-#: What ``FlopCounterMode`` does not count of its own.
+#: What ``FlopCounterMode`` does not count of its own, or not rightly.
 EXTRA = {
     _ATEN._fft_r2c: _fft,
+    _ATEN.convolution_backward: _conv_backward,
     _ATEN.mkldnn_rnn_layer: _cpu_rnn,
     _ATEN.mkldnn_rnn_layer_backward: _cpu_rnn_backward,
 }
@@ -78,7 +90,8 @@ class EfficiencyMeter:
         Of the waveforms, in Hz.
     every : int
         Steps of which one is counted operation by operation (which makes
-        that step slower, not its result another).
+        that step slower, not its result another). A prime, so that it meets
+        every place in a group of accumulated gradients.
 
     Example
     -------
@@ -91,7 +104,7 @@ class EfficiencyMeter:
     (3.0, 192.0, 1)
     """
 
-    def __init__(self, sample_rate=16000, every=50):
+    def __init__(self, sample_rate=16000, every=53):
         self.sample_rate = sample_rate
         self.every = every
         self.sums = RunningMeans()

@@ -9,6 +9,8 @@ import numpy as np
 COLUMNS = ("utt_id", "start", "end", "phone")
 #: Segments further apart than this leave a hole.
 SLACK = 1e-3
+#: Seconds by which an alignment may be longer than its audio.
+OVERHANG = 0.05
 
 
 class AlignmentError(ValueError):
@@ -77,6 +79,64 @@ def read_alignments(path):
     if not segments:
         raise AlignmentError(f"{path}: no segments, only a header")
     return segments
+
+
+def load_alignments(path, manifests):
+    """Reads alignments and checks them against the audio.
+
+    Arguments
+    ---------
+    path : str or None
+        CSV; nothing is read without one.
+    manifests : iterable of Manifest
+        Each must have an utterance that is aligned.
+
+    Returns
+    -------
+    dict or None
+        As ``read_alignments``.
+
+    Raises
+    ------
+    AlignmentError
+        If nothing of a manifest is aligned, or an alignment is longer than
+        the utterance.
+    """
+    if not path:
+        return None
+    segments = read_alignments(path)
+    for manifest in manifests:
+        lasting = {
+            row["ID"]: row["duration"]
+            for row in manifest.rows
+            if row["ID"] in segments
+        }
+        if not lasting:
+            raise AlignmentError(
+                f"{path}: aligns no utterance of {manifest.path}; without "
+                "alignments give null"
+            )
+        check_durations(segments, lasting)
+    return segments
+
+
+def check_durations(segments, durations):
+    """Refuses alignments that are longer than the audio.
+
+    Arguments
+    ---------
+    segments : dict
+        Utterance -> ``(start, end, phone)``.
+    durations : dict
+        Utterance -> seconds.
+    """
+    for name, length in durations.items():
+        end = segments[name][-1][1]
+        if end > length + OVERHANG:
+            raise AlignmentError(
+                f"the alignment of '{name}' ends at {end} s, its audio at "
+                f"{length:.2f} s: are times in seconds?"
+            )
 
 
 def inner_boundaries(segments):

@@ -156,6 +156,12 @@ class ConformerLobe(torch.nn.Module):
                 if isinstance(child, torch.nn.Dropout):
                     setattr(parent, name, ChannelDropout(child.p))
 
+    @property
+    def grid(self):
+        """Seconds between frames, and of the middle of the first, where
+        features come every 10 ms."""
+        return 0.01 * self.stride, 0.01 * self.subsampling.centre
+
     def forward(self, feats, lengths):
         """Encodes a batch.
 

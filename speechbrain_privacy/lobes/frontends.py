@@ -83,6 +83,8 @@ class Patches(torch.nn.Module):
         if stride < 1:
             raise ValueError(f"stride is 1 or more; got {stride}")
         self.stride = stride
+        #: The input frame that output frame 0 has its middle at.
+        self.centre = (stride - 1) / 2
         self.project = torch.nn.Linear(stride * input_size, output_size)
         self.norm = torch.nn.LayerNorm(output_size)
 
@@ -118,6 +120,7 @@ class Subsampling(torch.nn.Module):
     """
 
     separate = False
+    centre = 0.0
 
     def __init__(self, input_size, output_size, stride=4, channels=32):
         super().__init__()

@@ -11,11 +11,13 @@ import zlib
 
 import numpy as np
 import torch
+from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from speechbrain_privacy.dataio.alignments import (
     AlignmentError,
+    check_durations,
     inner_boundaries,
     read_alignments,
 )
@@ -47,7 +49,8 @@ class AlignedBoundaries:
     >>> path = getfixture("tmp_path") / "a.csv"
     >>> rows = "utt_id,start,end,phone", "u,0,0.1,SIL", "u,0.1,0.3,AH"
     >>> _ = path.write_text("\\n".join(rows))
-    >>> AlignedBoundaries(path)(SimpleNamespace(rows=[{"ID": "u"}]))
+    >>> row = {"ID": "u", "duration": 0.3}
+    >>> AlignedBoundaries(path)(SimpleNamespace(rows=[row]))
     {'u': tensor([10])}
     """
 
@@ -63,6 +66,9 @@ class AlignedBoundaries:
                     f"{self.path}: no alignment of '{row['ID']}', which "
                     f"{manifest.path} lists"
                 )
+        check_durations(
+            known, {row["ID"]: row["duration"] for row in manifest.rows}
+        )
         return {
             row["ID"]: torch.from_numpy(
                 np.rint(inner_boundaries(known[row["ID"]]) / STEP)
@@ -106,10 +112,13 @@ def stored_boundaries(manifest, detector):
         f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
     )
     fingerprint = _fingerprint(manifest, detector)
+
+    def find():
+        if _read(path, fingerprint) is None:
+            _write(path, fingerprint, _find(manifest, detector))
+
+    run_on_main(find)
     known = _read(path, fingerprint)
-    if known is None:
-        known = _find(manifest, detector)
-        _write(path, fingerprint, known)
     return {name: torch.from_numpy(frames) for name, frames in known.items()}
 
 
@@ -118,8 +127,10 @@ def _fingerprint(manifest, detector):
     digest = hashlib.sha256(manifest.fingerprint().encode())
     digest.update(f"{VERSION} {detector.sample_rate}".encode())
     for row in manifest.rows:
-        size = os.path.getsize(row["wav"]) if os.path.isfile(row["wav"]) else 0
-        digest.update(f"{row['wav']} {size}\n".encode())
+        digest.update(f"{row['wav']}\n".encode())
+        if os.path.isfile(row["wav"]):
+            found = os.stat(row["wav"])
+            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

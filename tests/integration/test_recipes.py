@@ -54,6 +54,9 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
         assert results["hidden frames"]["hidden"] > 0
         (encoder,) = (tmp_path / "save").glob("CKPT*/encoder.ckpt")
         assert torch.load(encoder, weights_only=True)
+        audit = json.loads((tmp_path / "audit.json").read_text())
+        assert set(audit["taps"]) >= {"encoder"}
+        assert "guessing" in done.stdout
         return
     assert results["WER"]["n_speakers"] == 4
     audit = json.loads((tmp_path / "audit.json").read_text())
@@ -63,6 +66,52 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     # Blank, word start, A, B, C: not the head's spare outputs.
     assert audit["taps"]["posteriors"]["dim"] == 5
     assert "guessing" in done.stdout
+
+
+def test_a_pretrained_encoder_is_probed_and_audited_again(
+    toy_corpus, tmp_path, capsys
+):
+    """With an alignment; and by the command, from the folder alone."""
+    folder, paths = toy_corpus
+    alignment = tmp_path / "a.csv"
+    rows = [
+        row
+        for split in ("train", "test")
+        for row in csv.DictReader(paths[split].open(newline=""))
+    ]
+    with open(alignment, "w") as file:
+        file.write("utt_id,start,end,phone\n")
+        for row in rows:
+            half = float(row["duration"]) / 2
+            file.write(f"{row['ID']},0,{half},a\n")
+            file.write(f"{row['ID']},{half},{row['duration']},b\n")
+    arguments = (
+        "MiniSpeech/self-supervised-learning/bestrq",
+        "bestrq_informed",
+        "--model={d_model: 16, num_layers: 1, d_ffn: 16}",
+        "--attack={epochs: 8, batch_size: 4}",
+        "--number_of_epochs=1",
+        "--batch_seconds=8",
+        "--device=cpu",
+        "--noprogressbar",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path / 'run'}",
+    )
+    done = run(*arguments, f"--alignments={paths['train']}")
+    assert done.returncode != 0
+    assert "column 'utt_id' is missing" in done.stdout
+    assert not (tmp_path / "run/train_log.txt").exists()  # before training
+    done = run(*arguments, f"--alignments={alignment}")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert 0 < results["phones"]["encoder"]["error"]["value"] < 100
+    assert "phone error %" in done.stdout
+    suite = str(ROOT / "hparams/attacks/standard.yaml")
+    status = main(["audit", str(tmp_path / "run"), "--attackers", suite])
+    assert status == 0, capsys.readouterr().err
+    audit = json.loads((tmp_path / "run/audit.json").read_text())
+    assert audit["controls"] == {}
+    assert "encoder" in capsys.readouterr().out
 
 
 def test_a_recipe_learns_tones(toy_corpus, tmp_path, monkeypatch, capsys):

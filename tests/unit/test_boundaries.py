@@ -14,6 +14,7 @@ from speechbrain_privacy import cli
 from speechbrain_privacy.dataio.alignments import (
     AlignmentError,
     inner_boundaries,
+    load_alignments,
     read_alignments,
 )
 from speechbrain_privacy.dataio.manifest import read_manifest, write_manifest
@@ -272,6 +273,20 @@ def test_alignments_are_checked(tmp_path, text, words):
         read_alignments(path)
     with pytest.raises(AlignmentError, match="does not exist|do not exist"):
         read_alignments(tmp_path / "none.csv")
+
+
+def test_alignments_are_those_of_the_manifest(corpus):
+    manifest = read_manifest(corpus / "m.csv", corpus)
+    path = corpus / "a.csv"
+    assert load_alignments(None, [manifest]) is None
+    assert load_alignments(path, [manifest]) == read_alignments(path)
+    path.write_text(HEAD + "zz,0.0,0.1,AH\n")
+    with pytest.raises(AlignmentError, match="aligns no utterance of"):
+        load_alignments(path, [manifest])
+    # Frames or milliseconds in place of seconds.
+    path.write_text(HEAD + "a0,0,90,AH\n")
+    with pytest.raises(AlignmentError, match="are times in seconds"):
+        load_alignments(path, [manifest])
 
 
 def test_voice_activity():

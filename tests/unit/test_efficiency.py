@@ -35,6 +35,21 @@ def test_counts_by_hand():
     assert flops_of(lambda: conv(torch.randn(2, 4, 10))) == 2 * 2 * 10 * 6 * 12
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_counts_grouped_convolutions(groups):
+    conv = torch.nn.Conv1d(4, 8, 3, padding=1, groups=groups)
+    x = torch.randn(2, 4, 10, requires_grad=True)
+    forward = 2 * 2 * 10 * 8 * (4 // groups) * 3
+    assert flops_of(lambda: conv(x)) == forward
+    assert flops_of(lambda: conv(x).sum().backward()) == 3 * forward
+    # Nobody asks for the gradient of an input.
+    plain = x.detach()
+    assert flops_of(lambda: conv(plain).sum().backward()) == 2 * forward
+    back = torch.nn.ConvTranspose1d(4, 8, 3, groups=groups)
+    forward = 2 * 2 * 10 * 4 * (8 // groups) * 3
+    assert flops_of(lambda: back(x).sum().backward()) == 3 * forward
+
+
 def test_counts_transforms_and_recurrent_layers():
     wav = torch.randn(1, 1600)
     window = torch.hann_window(400)

@@ -4,9 +4,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from speechbrain_privacy.audit.phones import PhoneProbe, labelled_frames
+from speechbrain_privacy.audit.phones import (
+    PhoneProbe,
+    frame_grid,
+    labelled_frames,
+)
 from speechbrain_privacy.audit.representations import Representations
+from speechbrain_privacy.lobes.conformer import ConformerLobe
 
 MANIFEST = SimpleNamespace(
     path="m.csv",
@@ -23,13 +29,15 @@ def test_frames_get_the_phone_at_their_middle():
         {"a": np.arange(10.0)[:, None], "c": np.zeros((5, 1))}
     )
     alignments = {"a": [(0.0, 0.16, "x"), (0.16, 0.34, "y"), (0.34, 0.7, "z")]}
-    frames, phones, speakers = labelled_frames(data, MANIFEST, alignments)
+    frames, phones, speakers = labelled_frames(
+        data, MANIFEST, alignments, 0.1, 0.05
+    )
     # Middles .05 .15 | .25 | .35 .45 .55 .65; later frames belong to nothing.
     assert "".join(phones) == "xxyzzzz"
     assert frames[:, 0].tolist() == list(range(7))
     assert set(speakers) == {"s1"}
     with pytest.raises(ValueError, match="none of its IDs"):
-        labelled_frames(data, MANIFEST, {"b": [(0.0, 1.0, "x")]})
+        labelled_frames(data, MANIFEST, {"b": [(0.0, 1.0, "x")]}, 0.1, 0.05)
 
 
 def test_errors_and_the_majority():
@@ -50,3 +58,16 @@ def test_errors_and_the_majority():
     assert told["error"]["low"] <= told["error"]["value"]
     assert (told["train_frames"], told["test_frames"]) == (500, 1000)
     assert told["phones"] == 3
+
+
+@pytest.mark.parametrize("frontend", ["convolution", "patches"])
+def test_encoders_know_where_their_frames_lie(frontend):
+    lobe = ConformerLobe(8, 16, num_layers=1, frontend=frontend)
+    step, first = frame_grid(lobe)
+    feats = torch.randn(1, 41, 8, requires_grad=True)
+    out, _ = lobe.subsampling(feats, torch.tensor([41]))
+    for i in (1, 3, 7):
+        (grad,) = torch.autograd.grad(out[0, i, 0], feats, retain_graph=True)
+        seen = grad.abs().sum(2)[0].nonzero().squeeze(1).float()
+        assert float(seen.mean()) / 100 == pytest.approx(first + step * i)
+    assert frame_grid(torch.nn.Identity()) == (0.01, 0.0)

@@ -22,6 +22,7 @@ from hyperpyyaml import load_hyperpyyaml
 from minispeech_prepare import prepare_minispeech
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
+from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
     audit,
@@ -61,7 +62,9 @@ if __name__ == "__main__":
         begins=hparams["begins"],
     )
 
-    hparams["audit"].check(data.manifests["train"], data.manifests["test"])
+    both = data.manifests["train"], data.manifests["test"]
+    alignments = load_alignments(hparams["alignments"], both)
+    hparams["audit"].check(*both)
 
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
@@ -91,7 +94,7 @@ if __name__ == "__main__":
             hparams["name"],
             hparams["seed"],
             hparams["probe"],
-            hparams["alignments"],
+            alignments,
         )
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])
