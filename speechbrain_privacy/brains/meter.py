@@ -125,6 +125,8 @@ class EfficiencyMeter:
         counting = self.seen < FIRST or self.seen % self.every == 0
         self.seen += 1
         counts = []
+        if wavs.is_cuda:
+            torch.cuda.synchronize(wavs.device)
         cpu, wall = time.process_time(), time.perf_counter()
         with counted_flops(counts) if counting else nullcontext():
             yield
@@ -136,12 +138,17 @@ class EfficiencyMeter:
         else:
             flops = self._extrapolated(n_rows, n_samples)
         seconds = float((lengths * n_samples).sum()) / self.sample_rate
+        if wavs.is_cuda:
+            torch.cuda.synchronize(wavs.device)
+        # Counting takes time of its own: such steps are timed apart.
+        which = "counted" if counting else "timed"
         self.sums.add(
             {
                 "flops": (flops, 1),
                 "audio_seconds": (seconds, 1),
-                "cpu_seconds": (time.process_time() - cpu, 1),
-                "wall_seconds": (time.perf_counter() - wall, 1),
+                f"{which}_audio": (seconds, 1),
+                f"{which}_cpu": (time.process_time() - cpu, 1),
+                f"{which}_wall": (time.perf_counter() - wall, 1),
             }
         )
 
@@ -160,9 +167,19 @@ class EfficiencyMeter:
         resumes: ``flops``, ``audio_seconds``, ``cpu_seconds``,
         ``wall_seconds`` (of all processes together) and ``steps``."""
         pooled = self.sums.pooled()
-        found = {name: total for name, (total, _) in pooled.items()}
-        found["steps"] = int(pooled["flops"][1]) if pooled else 0
-        return found
+        if not pooled:
+            return {"steps": 0}
+        total = {name: value for name, (value, _) in pooled.items()}
+        # What a counted second of audio would have taken uncounted.
+        which = "timed" if total.get("timed_audio") else "counted"
+        share = total["audio_seconds"] / max(1e-9, total[f"{which}_audio"])
+        return {
+            "flops": total["flops"],
+            "audio_seconds": total["audio_seconds"],
+            "cpu_seconds": total[f"{which}_cpu"] * share,
+            "wall_seconds": total[f"{which}_wall"] * share,
+            "steps": int(pooled["flops"][1]),
+        }
 
     def logged(self):
         """The totals that belong into a log.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_ind
 
 from speechbrain_privacy.brains.meter import (
     EfficiencyMeter,
@@ -96,6 +97,21 @@ def test_padding_is_no_audio():
     assert EfficiencyMeter().totals() == {"steps": 0}
 
 
+def test_counting_is_not_billed(monkeypatch):
+    """Every step takes a second, or ten if it is counted."""
+    clock = [0.0]
+    for name in ("process_time", "perf_counter"):
+        monkeypatch.setattr(
+            f"speechbrain_privacy.brains.meter.time.{name}", lambda: clock[0]
+        )
+    meter = EfficiencyMeter(sample_rate=10, every=10**9)
+    for i in range(8):
+        with meter.step(torch.zeros(1, 20), torch.ones(1)):
+            clock[0] += 10.0 if i < 4 else 1.0
+    assert meter.totals()["cpu_seconds"] == pytest.approx(8.0)
+    assert meter.totals()["wall_seconds"] == pytest.approx(8.0)
+
+
 def test_totals_survive_a_checkpoint(tmp_path):
     meter, other = EfficiencyMeter(), EfficiencyMeter()
     with meter.step(torch.zeros(1, 16000), torch.ones(1)):
@@ -135,22 +151,33 @@ def test_area_by_hand():
         area(costs, errors, 1, 1000)
 
 
-def test_cost_ratio_knows_its_uncertainty():
-    def runs(factor):
-        return [
-            ([c * factor * s for c in (1, 10, 100)], [60, 40, 20])
-            for s in (0.8, 1.0, 1.25)
-        ]
+def runs_at(*factors):
+    return [
+        ([c * factor for c in (1, 10, 100)], [60, 40, 20]) for factor in factors
+    ]
 
-    found = cost_ratio(runs(1.0), runs(3.0), 30)
+
+def test_cost_ratio_knows_its_uncertainty():
+    ones, threes = runs_at(0.8, 1.0, 1.25), runs_at(2.4, 3.0, 3.75)
+    found = cost_ratio(ones, threes, 30)
     assert found.value == pytest.approx(1 / 3)
-    assert 0.2 < found.low < found.value < found.high < 0.5
-    assert found.never == 0.0
-    some = [*runs(1.0), ([1, 10], [60, 50])]
-    found = cost_ratio(some, runs(3.0), 30)
-    assert found.never == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="never reaches"):
-        cost_ratio(runs(1.0), runs(1.0), 5)
+    # Welch's t of the logarithms, by scipy.
+    logs = [np.log([0.8, 1.0, 1.25]), np.log([2.4, 3.0, 3.75])]
+    interval = ttest_ind(*logs, equal_var=False).confidence_interval()
+    assert (found.low, found.high) == pytest.approx(tuple(np.exp(interval)))
+    assert found.never == 0
+    same = cost_ratio(runs_at(1.0, 1.0), runs_at(2.0, 2.0), 30)
+    assert (same.value, same.low, same.high) == pytest.approx((0.5,) * 3)
+
+
+def test_a_run_that_never_arrives_is_not_left_out():
+    lost = ([1, 10], [60, 50])
+    ones, threes = runs_at(0.8, 1.0, 1.25), runs_at(2.4, 3.0, 3.75)
+    found = cost_ratio([*ones, lost], threes, 30)
+    assert (found.value, found.low, found.high) == (None, None, None)
+    assert found.never == 1
+    with pytest.raises(ValueError, match="two runs"):
+        cost_ratio(ones[:1], threes, 30)
 
 
 @pytest.mark.parametrize(
