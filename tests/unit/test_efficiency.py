@@ -11,6 +11,7 @@ from speechbrain_privacy.brains.meter import (
     parameter_bytes,
     peak_memory,
 )
+from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.metrics.efficiency import (
     area,
     cost_ratio,
@@ -63,6 +64,23 @@ def test_counts_transforms_and_recurrent_layers():
     assert forward == 2 * 2 * 9 * (4 * 8 * 5 + 4 * 8 * 8)
     both = flops_of(lambda: lstm(torch.randn(2, 9, 5))[0].sum().backward())
     assert both == 3 * forward
+
+
+def test_a_counted_step_is_the_same_step():
+    """To the bit: or a resumed run, which counts others, would differ."""
+    lobe = ConformerLobe(20, d_model=16, num_layers=1, d_ffn=16, kernel_size=5)
+    feats, lengths = torch.randn(2, 30, 20), torch.tensor([1.0, 0.7])
+
+    def gradients():
+        torch.manual_seed(1)
+        lobe.zero_grad()
+        lobe(feats, lengths)[0].square().sum().backward()
+        return [p.grad.clone() for p in lobe.parameters() if p.grad is not None]
+
+    counted = []
+    plain = gradients()
+    flops_of(lambda: counted.extend(gradients()))
+    assert all(map(torch.equal, plain, counted))
 
 
 def test_steps_between_are_extrapolated():
