@@ -145,16 +145,11 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     brain.write_transcripts(Path(output_folder) / "test_transcripts.csv")
     rows = {row["ID"]: row for row in data.manifests["test"].rows}
     results = {
-        "name": name,
-        "seed": seed,
-        "epochs": brain.epoch_counter.limit,
-        "train": data.manifests["train"].fingerprint(),
-        "test": data.manifests["test"].fingerprint(),
+        **_identity(brain, data, name, seed),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
         "WER": _rate(word_errors, transcripts, rows),
         "CER": _rate(character_errors, transcripts, rows),
-        "provenance": provenance(),
     }
     results["fairness"] = {
         column: _fairness(transcripts, rows, column)
@@ -203,13 +198,8 @@ def evaluate_pretraining(
     """
     brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
     results = {
-        "name": name,
-        "seed": seed,
-        "epochs": brain.epoch_counter.limit,
-        "train": data.manifests["train"].fingerprint(),
-        "test": data.manifests["test"].fingerprint(),
+        **_identity(brain, data, name, seed),
         "hidden frames": brain.valid_stats,
-        "provenance": provenance(),
     }
     write_json(Path(output_folder) / RESULTS, results)
     if probe is not None and alignments is not None:
@@ -221,6 +211,18 @@ def evaluate_pretraining(
         )
     write_json(Path(output_folder) / RESULTS, results)
     return results
+
+
+def _identity(brain, data, name, seed):
+    """Which model a result is of, and what it was trained and tested on."""
+    return {
+        "name": name,
+        "seed": seed,
+        "epochs": brain.epoch_counter.limit,
+        "train": data.manifests["train"].fingerprint(),
+        "test": data.manifests["test"].fingerprint(),
+        "provenance": provenance(),
+    }
 
 
 def _majority(manifest, attribute):

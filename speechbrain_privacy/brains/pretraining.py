@@ -66,8 +66,7 @@ class PretrainingBrain(AdversarialBrain):
             labels = batch.labels.data
         if stage != sb.Stage.TRAIN:
             # The same masks in every epoch, so that losses can be compared.
-            seed_step(self.seed, 0, self.valid_batches, 0)
-            self.valid_batches += 1
+            seed_step(self.seed, 0, self.step, 0)
         elif self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             labels = self.wav_augment.replicate_labels(labels)
@@ -141,7 +140,6 @@ class PretrainingBrain(AdversarialBrain):
         """Starts counting afresh."""
         del epoch
         if stage != sb.Stage.TRAIN:
-            self.valid_batches = 0
             self.valid_means.clear()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):

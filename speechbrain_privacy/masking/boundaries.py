@@ -11,6 +11,7 @@ from speechbrain_privacy.masking.cepstra import (
     CepstralFrames,
     mean_difference,
     spectral_transition,
+    without_padding,
 )
 from speechbrain_privacy.masking.segmentation import least_variance
 from speechbrain_privacy.nnet.pooling import frames_mask
@@ -83,17 +84,14 @@ class BoundaryDetector(torch.nn.Module):
         counts : torch.Tensor
             Valid frames, ``[batch]``.
         """
-        n_samples = wavs.shape[1]
-        if lengths is None:
-            lengths = torch.ones(len(wavs), device=wavs.device)
-        samples = (lengths * n_samples).round().long()
-        wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0).float()
+        wavs, samples, counts = without_padding(
+            wavs.float(), lengths, self.frames.hop
+        )
         # The floor of the spectra is one below the level of the utterance.
         level = (wavs.square().sum(1) / samples.clamp(min=1)).sqrt()
         wavs = wavs * (LEVEL / level.clamp(min=SILENT)).unsqueeze(1)
         with torch.autocast(wavs.device.type, enabled=False):
             x = self.frames(wavs)
-        counts = samples // self.frames.hop + 1
         wanted = (self.rate * samples / self.sample_rate).round().long()
         if self.method == "transition":
             return highest_peaks(spectral_transition(x, counts), wanted), counts

@@ -26,6 +26,31 @@ def frame_step(sample_rate):
     return int(sample_rate) // 100
 
 
+def without_padding(wavs, lengths, hop):
+    """A padded batch made silent where nobody is, and its sizes.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        ``[batch, samples]``.
+    lengths : torch.Tensor or None
+        Relative, ``[batch]``; None: all are full.
+    hop : int
+        Samples from frame to frame.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The waveforms, and each row's valid samples and frames ``[batch]``.
+    """
+    n_samples = wavs.shape[1]
+    if lengths is None:
+        lengths = torch.ones(len(wavs), device=wavs.device)
+    samples = (lengths * n_samples).round().long()
+    wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
+    return wavs, samples, samples // hop + 1
+
+
 class CepstralFrames(torch.nn.Module):
     """Waveform -> cepstra of a floored log-mel spectrum, 100 a second.
 

@@ -2,7 +2,11 @@
 
 import torch
 
-from speechbrain_privacy.masking.cepstra import WINDOW, frame_step
+from speechbrain_privacy.masking.cepstra import (
+    WINDOW,
+    frame_step,
+    without_padding,
+)
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 #: Mean square of a frame below which everything is the same silence.
@@ -64,15 +68,10 @@ class EnergyVad(torch.nn.Module):
         counts : torch.Tensor
             Valid frames, ``[batch]``.
         """
-        n_samples = wavs.shape[1]
-        if lengths is None:
-            lengths = torch.ones(len(wavs), device=wavs.device)
-        samples = (lengths * n_samples).round().long()
-        counts = samples // self.hop + 1
-        power = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
+        wavs, _, counts = without_padding(wavs, lengths, self.hop)
         half = self.window // 2
         power = torch.nn.functional.avg_pool1d(
-            torch.nn.functional.pad(power.square(), (half, self.window - half)),
+            torch.nn.functional.pad(wavs.square(), (half, self.window - half)),
             self.window,
             self.hop,
         )

@@ -90,7 +90,6 @@ def test_a_brain_takes_them_from_the_data_or_finds_them(toy_corpus, tmp_path):
 
     brain_of = brain(boundaries=BoundaryDetector(rate=5.0))
     brain_of.modules.normalize.forward = lambda x, lengths: x
-    brain_of.valid_batches = 0
     data = load(toy_corpus, tmp_path)
     batch = PaddedBatch([data.datasets["train"][0]])
     with pytest.raises(StopIteration):
