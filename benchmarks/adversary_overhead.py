@@ -12,26 +12,16 @@ memory`` (goal: at most 1.15).
 """
 
 import argparse
-import ctypes
-import statistics
-import time
 from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from measuring import measure_memory, measure_time
 
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 
 ROOT = Path(__file__).parents[1]
 N_SPEAKERS, N_TOKENS, SIZE = 58, 30, 144
-
-
-def resident(field):
-    """A line of /proc/self/status, in MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"/proc/self/status has no {field}")
 
 
 def make_steps(seconds):
@@ -67,32 +57,6 @@ def make_steps(seconds):
         modules.zero_grad(set_to_none=True)
 
     return {"plain": lambda: step(False), "adversarial": lambda: step(True)}
-
-
-def measure_time(steps, repeats):
-    """Median seconds of each step, run in turn."""
-    seconds = {name: [] for name in steps}
-    for i in range(repeats + 3):
-        for name, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            if i >= 3:  # warm by then
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(s) for name, s in seconds.items()}
-
-
-def measure_memory(steps, repeats):
-    """Median peak MiB of each step above the level before it."""
-    libc = ctypes.CDLL(None)
-    peaks = {name: [] for name in steps}
-    for _ in range(repeats):
-        for name, step in steps.items():
-            libc.malloc_trim(0)
-            before = resident("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-            step()
-            peaks[name].append(resident("VmHWM") - before)
-    return {name: statistics.median(p) for name, p in peaks.items()}
 
 
 def main():

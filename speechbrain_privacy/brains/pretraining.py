@@ -50,8 +50,9 @@ class PretrainingBrain(AdversarialBrain):
         Arguments
         ---------
         batch : PaddedBatch
-            With ``sig``; ``labels`` where there are attributes, and
-            ``begins`` where boundaries come with the data.
+            With ``sig``; ``labels`` where there are attributes, ``begins``
+            where boundaries come with the data, and ``codes`` where the
+            targets do.
         stage : sb.Stage
 
         Returns
@@ -64,12 +65,15 @@ class PretrainingBrain(AdversarialBrain):
         labels = torch.zeros((len(x), 0), dtype=torch.long, device=x.device)
         if self.attributes:
             labels = batch.labels.data
+        codes = batch.codes.data if hasattr(batch, "codes") else None
         if stage != sb.Stage.TRAIN:
             # The same masks in every epoch, so that losses can be compared.
             seed_step(self.seed, 0, self.step, 0)
         elif self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             labels = self.wav_augment.replicate_labels(labels)
+            if codes is not None:
+                codes = self.wav_augment.replicate_labels(codes)
         if hasattr(batch, "begins"):
             if self.wav_augment is not None:
                 raise ValueError(
@@ -81,7 +85,8 @@ class PretrainingBrain(AdversarialBrain):
             begins = self.boundaries and self.boundaries(x, lengths)[0]
         speech = self.vad and self.vad(x, lengths)[0]
         x = self.modules.normalize(self.modules.features(x), lengths)
-        out = self.modules.objective(x, lengths, begins, speech)
+        given = {"codes": codes} if codes is not None else {}
+        out = self.modules.objective(x, lengths, begins, speech, **given)
         # Each mask of an utterance is a representation of its speaker.
         masks = len(out.hidden) // max(1, len(labels))
         labels = labels.repeat_interleave(masks, dim=0)
@@ -125,12 +130,9 @@ class PretrainingBrain(AdversarialBrain):
         means = self.train_means
         if stage != sb.Stage.TRAIN:
             means = self.valid_means
-        means.add(
-            {
-                "hidden": (out.loss.detach() * out.count, out.count),
-                "acc": (out.correct, out.count),
-            }
-        )
+        measured = {"hidden": out.loss.detach(), **out.measures}
+        means.add({n: (x * out.count, out.count) for n, x in measured.items()})
+        means.add({"acc": (out.correct, out.count)})
         if stage != sb.Stage.TRAIN:
             return out.loss
         means.add(self.attack_sums(attack))

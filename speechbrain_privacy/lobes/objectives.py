@@ -1,6 +1,6 @@
 """What the self-supervised objectives share: hiding frames, and what is left."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,7 +19,7 @@ class ObjectiveOutput:
     ``loss`` is the mean over ``count`` hidden frames; ``correct`` of them
     were predicted. ``hidden [batch, frames, dim]`` with relative ``lengths``
     is the representation, for adversaries; each utterance stands there once
-    for each of its masks.
+    for each of its masks. ``measures`` says more of how it learns, by name.
     """
 
     loss: torch.Tensor
@@ -27,6 +27,7 @@ class ObjectiveOutput:
     correct: torch.Tensor
     hidden: torch.Tensor
     lengths: torch.Tensor
+    measures: dict = field(default_factory=dict)
 
 
 class LightDecoder(torch.nn.Module):
@@ -168,11 +169,12 @@ class MaskedEncoder(torch.nn.Module):
             share = patched(speech.float().unsqueeze(2), stride).mean(2)
             speech = _fitted(share >= 0.5, n_frames)
         repeat = self._repeated
+        latents = None
         mask = self.policy(repeat(slow), repeat(begins), repeat(speech))
         mask = _fitted(mask, n_frames)
         if self.encoder.subsampling.separate:
-            x, _ = self.encoder.subsampling(feats, counts)
-            x, slow = repeat(x), repeat(slow)
+            latents, _ = self.encoder.subsampling(feats, counts)
+            x, slow = repeat(latents), repeat(slow)
             if self.decoder is None:
                 hidden = self.hidden_frame.to(x.dtype)
                 x = torch.where(mask.unsqueeze(2), hidden, x)
@@ -184,8 +186,8 @@ class MaskedEncoder(torch.nn.Module):
             x, slow = self.encoder.subsampling(feats, counts)
         if self.decoder is None:
             hidden = self.encoder.contextualise(x, slow)
-            return MaskedOutput(hidden, mask, slow, hidden, slow)
-        return self._visible_only(x, slow, mask)
+            return MaskedOutput(hidden, mask, slow, hidden, slow, latents)
+        return self._visible_only(x, slow, mask, latents)
 
     def _repeated(self, x):
         """Each row as often as there are masks."""
@@ -193,7 +195,7 @@ class MaskedEncoder(torch.nn.Module):
             return x
         return x.repeat_interleave(self.masks, dim=0)
 
-    def _visible_only(self, x, counts, mask):
+    def _visible_only(self, x, counts, mask, latents):
         n_frames, dim = x.shape[1], x.shape[2]
         visible = frames_mask(counts, n_frames) & ~mask
         seen = visible.sum(1)
@@ -211,20 +213,24 @@ class MaskedEncoder(torch.nn.Module):
         )
         places = torch.arange(n_frames, device=x.device)
         guess = self.decoder(full + sinusoids(places, dim).to(x.dtype), counts)
-        return MaskedOutput(guess, mask, counts, hidden, seen.clamp(min=1))
+        return MaskedOutput(
+            guess, mask, counts, hidden, seen.clamp(min=1), latents
+        )
 
 
 @dataclass
 class MaskedOutput:
     """``guess [batch, frames, dim]`` for all of ``counts`` frames, ``mask``
     True where hidden; ``hidden`` with ``hidden_counts`` frames is what the
-    encoder gave."""
+    encoder gave. ``latents [utterances, frames, d_model]`` is what the
+    front-end gave before anything was hidden, if its frames are separate."""
 
     guess: torch.Tensor
     mask: torch.Tensor
     counts: torch.Tensor
     hidden: torch.Tensor
     hidden_counts: torch.Tensor
+    latents: torch.Tensor | None = None
 
     @property
     def hidden_lengths(self):

@@ -58,3 +58,17 @@ def test_masking_speed_prints_ratios():
     assert all(float(ratio) > 1 for ratio in found)
     off = re.search(r"off by ([0-9.]+) points", text)
     assert float(off.group(1)) < 1.7
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="peak memory is read from Linux's /proc"
+)
+def test_ssl_step_prints_ratios_of_time_and_memory():
+    text = printed(
+        "ssl_step.py",
+        *("--seconds=2", "--utterances=2", "--repeats=1"),
+        *("--d_model=32", "--layers=1"),
+    )
+    found = re.findall(r"^ratio (time|memory) \S+ \S+ ([0-9.]+)$", text, re.M)
+    assert len(found) == 10
+    assert all(float(ratio) > 0 for _, ratio in found)
