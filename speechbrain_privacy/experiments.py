@@ -174,7 +174,14 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
 
 
 def evaluate_pretraining(
-    brain, data, output_folder, name, seed, probe=None, alignments=None
+    brain,
+    data,
+    output_folder,
+    name,
+    seed,
+    probe=None,
+    alignments=None,
+    transcripts=None,
 ):
     """Scores the last checkpoint on test data; writes ``results.json``.
 
@@ -182,14 +189,20 @@ def evaluate_pretraining(
     ---------
     brain : PretrainingBrain
     data : SpeechData
+        ``probe``, if there is such a split, is what phones are probed on
+        instead of ``test``.
     output_folder : str
     name : str
         Of the model, in tables.
     seed : int
         Of the training, to be stored.
     probe : PhoneProbe, optional
+        Also of the encoders that the Brain has kept on its way (``curve``).
     alignments : dict, optional
         Of the utterances; without it phones are not probed.
+    transcripts : TranscriptProbe, optional
+        Reads characters; ``learn``, if there is such a split, is what it
+        learns on instead of ``train``.
 
     Returns
     -------
@@ -202,14 +215,31 @@ def evaluate_pretraining(
         "hidden frames": brain.valid_stats,
     }
     write_json(Path(output_folder) / RESULTS, results)
+    parts = {s: (data.datasets[s], data.manifests[s]) for s in data.datasets}
+    progressbar = not brain.noprogressbar
     if probe is not None and alignments is not None:
-        results["phones"] = probe.run(
+        sides = parts["train"], parts.get("probe", parts["test"])
+
+        def phones():
+            return probe.run(brain, *sides, alignments, progressbar)
+
+        results["probe"] = probe.settings
+        results["phones"] = phones()
+        if brain.milestones is not None:
+            encoder = brain.unwrapped("objective").network.encoder
+            results["curve"] = [
+                {**kept, "error": phones()["encoder"]["error"]["value"]}
+                for kept in brain.milestones.revisit(encoder)
+            ]
+        write_json(Path(output_folder) / RESULTS, results)
+    if transcripts is not None:
+        results["characters"] = transcripts.run(
             brain,
-            *((data.datasets[s], data.manifests[s]) for s in ("train", "test")),
-            alignments,
-            progressbar=not brain.noprogressbar,
+            parts.get("learn", parts["train"]),
+            parts["test"],
+            progressbar,
         )
-    write_json(Path(output_folder) / RESULTS, results)
+        write_json(Path(output_folder) / RESULTS, results)
     return results
 
 
@@ -285,8 +315,9 @@ def audit(brain, data, auditor, output_folder):
     ---------
     brain : CTCBrain
     data : ASRData
-        Attackers learn on ``train``, the one that counts is chosen on
-        ``valid``, and is scored on ``test``.
+        Attackers learn on ``train`` (on ``learn``, if there is such a
+        split), the one that counts is chosen on ``valid``, and is scored on
+        ``test``.
     auditor : Audit
     output_folder : str
 
@@ -295,9 +326,10 @@ def audit(brain, data, auditor, output_folder):
     dict
         As written.
     """
+    learn = "learn" if "learn" in data.datasets else "train"
     found = auditor.run(
         brain,
-        train=(data.datasets["train"], data.manifests["train"]),
+        train=(data.datasets[learn], data.manifests[learn]),
         test=(data.datasets["test"], data.manifests["test"]),
         dev=(data.datasets["valid"], data.manifests["valid"]),
         progressbar=not brain.noprogressbar,

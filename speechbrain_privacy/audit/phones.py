@@ -22,8 +22,12 @@ class PhoneProbe:
         Training frames; of more, as many are drawn.
     penalty : float
         Inverse strength of the L2 penalty.
+    folds : int, optional
+        Where few utterances are aligned: the probe learns and is tested on
+        the test data alone, each of so many groups of speakers being judged
+        by what was learnt from the others.
     seed : int
-        Of the draw.
+        Of the draws of frames and groups.
 
     Example
     -------
@@ -32,11 +36,22 @@ class PhoneProbe:
     50000
     """
 
-    def __init__(self, taps, most_frames=50000, penalty=1.0, seed=0):
+    def __init__(
+        self, taps, most_frames=50000, penalty=1.0, folds=None, seed=0
+    ):
+        if folds is not None and folds < 2:
+            raise ValueError(f"folds are 2 or more, not {folds}")
         self.taps = taps
         self.most_frames = most_frames
         self.penalty = penalty
+        self.folds = folds
         self.seed = seed
+
+    @property
+    def settings(self):
+        """What makes two probes comparable."""
+        names = ("most_frames", "penalty", "folds", "seed")
+        return {name: getattr(self, name) for name in names}
 
     def run(self, brain, train, test, alignments, progressbar=True):
         """Learns phones of training speakers, is tested on others.
@@ -46,7 +61,7 @@ class PhoneProbe:
         brain : AdversarialBrain
             Trained; not changed.
         train, test : tuple
-            ``(dataset, manifest)``.
+            ``(dataset, manifest)``; with ``folds`` the first is not used.
         alignments : dict
             As ``dataio.alignments.read_alignments`` returns them; utterances
             that are not in it are left out.
@@ -57,19 +72,23 @@ class PhoneProbe:
         dict
             Tap -> the share of wrong frames in percent with its interval over
             test speakers, that of always saying the most frequent phone of
-            training (``majority``), and how many frames and phones there are.
+            training (``majority``), how many frames and phones there are, and
+            wrong and all frames of each speaker.
         """
         found = {}
+        parts = [test] if self.folds else [train, test]
         data = [
             extract(brain, self.taps, dataset, progressbar=progressbar)
-            for dataset, _ in (train, test)
+            for dataset, _ in parts
         ]
         for name, tap in self.taps.items():
             grid = frame_grid(brain.modules.get_submodule(tap.module))
-            found[name] = self.score(
-                labelled_frames(data[0][name], train[1], alignments, *grid),
-                labelled_frames(data[1][name], test[1], alignments, *grid),
-            )
+            labelled = [
+                labelled_frames(some[name], part[1], alignments, *grid)
+                for some, part in zip(data, parts, strict=True)
+            ]
+            score = self.score_folds if self.folds else self.score
+            found[name] = score(*labelled)
         return found
 
     def score(self, train, test):
@@ -84,6 +103,41 @@ class PhoneProbe:
         -------
         dict
         """
+        return self._summary(test, [(*self._judge(train, test), slice(None))])
+
+    def score_folds(self, data):
+        """Each group of speakers, judged by what the others teach.
+
+        Arguments
+        ---------
+        data : tuple
+            As in ``score``.
+
+        Returns
+        -------
+        dict
+        """
+        frames, phones, speakers = data
+        names = np.unique(speakers)
+        if len(names) < self.folds:
+            raise ValueError(
+                f"{len(names)} speakers with aligned utterances are fewer "
+                f"than {self.folds} folds"
+            )
+        order = np.random.default_rng(self.seed).permutation(len(names))
+        judged = []
+        for group in np.array_split(names[order], self.folds):
+            out = np.isin(speakers, group)
+            parts = [
+                tuple(x[where] for x in (frames, phones, speakers))
+                for where in (~out, out)
+            ]
+            judged.append((*self._judge(*parts), out))
+        return self._summary(data, judged)
+
+    def _judge(self, train, test):
+        """Which test frames are wrong, which would be if always the most
+        frequent phone were said, and training's frames and phones."""
         frames, phones, _ = train
         if len(frames) > self.most_frames:
             draw = np.random.default_rng(self.seed)
@@ -94,18 +148,33 @@ class PhoneProbe:
             LogisticRegression(C=self.penalty, max_iter=300, tol=1e-3),
         )
         probe.fit(frames, phones)
-        wrong = probe.predict(test[0]) != test[1]
         kinds, counts = np.unique(phones, return_counts=True)
-        most_frequent = kinds[counts.argmax()]
+        return (
+            probe.predict(test[0]) != test[1],
+            test[1] != kinds[counts.argmax()],
+            len(frames),
+            len(kinds),
+        )
+
+    def _summary(self, test, judged):
+        speakers = test[2]
+        wrong, missed = (np.empty(len(speakers), bool) for _ in range(2))
+        for errors, majority, _, _, where in judged:
+            wrong[where], missed[where] = errors, majority
         interval = ratio_interval(
-            wrong.astype(float), np.ones(len(wrong)), list(test[2])
+            wrong.astype(float), np.ones(len(wrong)), list(speakers)
         )
         return {
             "error": asdict(scaled(interval, 100.0)),
-            "majority": 100 * float((test[1] != most_frequent).mean()),
-            "phones": len(kinds),
-            "train_frames": len(frames),
+            "majority": 100 * float(missed.mean()),
+            "phones": max(kinds for *_, kinds, _ in judged),
+            "train_frames": max(frames for _, _, frames, _, _ in judged),
             "test_frames": len(wrong),
+            "by_speaker": {
+                str(name): (int(wrong[own].sum()), int(own.sum()))
+                for name in np.unique(speakers)
+                for own in [speakers == name]
+            },
         }
 
 

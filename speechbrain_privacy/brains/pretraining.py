@@ -2,6 +2,7 @@
 
 import speechbrain as sb
 import torch
+from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_privacy.brains.adversarial import AdversarialBrain
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
@@ -24,6 +25,8 @@ class PretrainingBrain(AdversarialBrain):
         For mask policies that spare silence.
     wav_augment : speechbrain.augment.augmenter.Augmenter, optional
         Applied to training waveforms; labels are replicated with them.
+    milestones : Milestones, optional
+        Encoders kept on the way.
     **kwargs
         As in ``AdversarialBrain``.
     """
@@ -35,6 +38,7 @@ class PretrainingBrain(AdversarialBrain):
         boundaries=None,
         vad=None,
         wav_augment=None,
+        milestones=None,
         **kwargs,
     ):
         super().__init__(modules=modules, **kwargs)
@@ -42,6 +46,7 @@ class PretrainingBrain(AdversarialBrain):
         self.boundaries = boundaries and boundaries.to(self.device)
         self.vad = vad and vad.to(self.device)
         self.wav_augment = wav_augment
+        self.milestones = milestones
         self.valid_means = RunningMeans()
 
     def compute_forward(self, batch, stage):
@@ -159,4 +164,8 @@ class PretrainingBrain(AdversarialBrain):
         # Not sharded over processes: each has seen all of it.
         self.valid_stats = self.valid_means.compute(over_processes=False)
         if stage == sb.Stage.VALID:
+            if self.milestones is not None:
+                cost = self.meter.totals() if self.meter is not None else {}
+                encoder = self.unwrapped("objective").network.encoder
+                run_on_main(self.milestones.keep, args=[epoch, encoder, cost])
             self.finish_epoch(epoch, self.valid_stats, self.valid_stats)

@@ -86,8 +86,8 @@ def load_alignments(path, manifests):
 
     Arguments
     ---------
-    path : str or None
-        CSV; nothing is read without one.
+    path : str or list of str or None
+        CSV, one or several; nothing is read without one.
     manifests : iterable of Manifest
         Each must have an utterance that is aligned.
 
@@ -104,7 +104,10 @@ def load_alignments(path, manifests):
     """
     if not path:
         return None
-    segments = read_alignments(path)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    segments = {}
+    for one in paths:
+        segments.update(read_alignments(one))
     for manifest in manifests:
         lasting = {
             row["ID"]: row["duration"]
@@ -113,7 +116,8 @@ def load_alignments(path, manifests):
         }
         if not lasting:
             raise AlignmentError(
-                f"{path}: aligns no utterance of {manifest.path}; without "
+                f"{', '.join(map(str, paths))}: aligns no utterance of "
+                f"{manifest.path}; without "
                 "alignments give null"
             )
         check_durations(segments, lasting)

@@ -86,7 +86,7 @@ class Segments:
     Source: after Yue & Li, "Phonetically motivated self-supervised speech
     representation learning", Interspeech 2021. With boundaries from an
     alignment it is the oracle; with ``shift`` the control that keeps the
-    segments' lengths and loses their places.
+    segments' lengths and loses their places, and so with ``shuffle``.
 
     Arguments
     ---------
@@ -97,6 +97,8 @@ class Segments:
     shift : tuple of int
         Boundaries move by as many frames, drawn per utterance between these
         two (both included); what leaves at the end comes back at the start.
+    shuffle : bool
+        The segments of an utterance change places with each other.
     silence : float
         How likely silence is drawn, beside speech, in (0, 1]; below 1 the
         call needs ``speech``.
@@ -109,7 +111,9 @@ class Segments:
     (3, True)
     """
 
-    def __init__(self, ratio=0.5, together=1, shift=(0, 0), silence=1.0):
+    def __init__(
+        self, ratio=0.5, together=1, shift=(0, 0), shuffle=False, silence=1.0
+    ):
         self.ratio = _checked_ratio(ratio)
         if together < 1:
             raise ValueError(f"together is 1 or more, not {together}")
@@ -119,6 +123,7 @@ class Segments:
             raise ValueError(f"silence lies in (0, 1], not {silence}")
         self.together = together
         self.shift = tuple(shift)
+        self.shuffle = shuffle
         self.silence = silence
 
     def __call__(self, counts, begins, speech=None, generator=None):
@@ -160,6 +165,8 @@ class Segments:
             begins = begins.clone()
             begins[:, 0] = True
             begins = begins.gather(1, (t - by) % counts[:, None])
+        if self.shuffle:
+            begins = _shuffled(begins, counts, generator)
         pieces = begins.cumsum(1)
         if self.together > 1:
             phase = torch.randint(
@@ -296,6 +303,43 @@ def slowed(begins, stride):
     )
     slow[row, (at + stride // 2) // stride] = True
     return slow[:, :n_frames]
+
+
+def chosen(options, name):
+    """One of several, by the name that a recipe's user gives.
+
+    Arguments
+    ---------
+    options : dict
+    name : str
+
+    Returns
+    -------
+    object
+
+    Example
+    -------
+    >>> chosen({"fixed": 1, "segments": 2}, "segments")
+    2
+    """
+    if name not in options:
+        raise ValueError(f"'{name}' is none of {', '.join(options)}")
+    return options[name]
+
+
+def _shuffled(begins, counts, generator):
+    """Boundaries of the same segments in random order."""
+    n_rows, n_frames = begins.shape
+    inside = frames_mask(counts, n_frames)
+    pieces = (begins & inside).cumsum(1)
+    sizes = torch.zeros(
+        (n_rows, n_frames + 1), dtype=torch.long, device=begins.device
+    )
+    sizes.scatter_add_(1, pieces, inside.long())
+    keys = torch.rand(sizes.shape, generator=generator, device=begins.device)
+    ends = sizes.gather(1, keys.argsort(1)).cumsum(1)
+    moved = torch.zeros_like(sizes, dtype=torch.bool)
+    return moved.scatter_(1, ends, True)[:, :n_frames]
 
 
 def _hide(pieces, counts, ratio, generator, weights=None):

@@ -59,6 +59,10 @@ class AlignedBoundaries:
 
     def __call__(self, manifest):
         """Manifest -> dict; every utterance must be aligned."""
+        if not self.path:
+            raise AlignmentError(
+                "these masks follow an alignment: give --alignments"
+            )
         known = read_alignments(self.path)
         for row in manifest.rows:
             if row["ID"] not in known:

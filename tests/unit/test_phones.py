@@ -71,3 +71,28 @@ def test_encoders_know_where_their_frames_lie(frontend):
         seen = grad.abs().sum(2)[0].nonzero().squeeze(1).float()
         assert float(seen.mean()) / 100 == pytest.approx(first + step * i)
     assert frame_grid(torch.nn.Identity()) == (0.01, 0.0)
+
+
+def test_folds_judge_each_speaker_by_the_others():
+    rng = np.random.default_rng(0)
+    speakers = np.repeat([f"s{i}" for i in range(6)], 100)
+    phones = np.tile(["a", "b"], 300)
+    frames = rng.normal(size=(600, 3)).astype(np.float32)
+    frames[:, 0] += 6 * (phones == "b")
+    # One speaker's frames tell phones by another channel, and only them: who
+    # learnt from that speaker would know.
+    odd = speakers == "s3"
+    frames[odd, 0] = 3.0
+    frames[odd, 1] += 40 + 6 * (phones[odd] == "b")
+    found = PhoneProbe({}, folds=6).score_folds((frames, phones, speakers))
+    wrong = {name: bad for name, (bad, _) in found["by_speaker"].items()}
+    assert wrong["s3"] > 30
+    assert max(bad for name, bad in wrong.items() if name != "s3") < 5
+    assert sum(n for _, n in found["by_speaker"].values()) == 600
+    assert found["test_frames"] == 600
+    assert found["train_frames"] == 500
+    assert found["error"]["value"] == pytest.approx(sum(wrong.values()) / 6)
+    with pytest.raises(ValueError, match="6 speakers .* fewer than 7 folds"):
+        PhoneProbe({}, folds=7).score_folds((frames, phones, speakers))
+    with pytest.raises(ValueError, match="2 or more"):
+        PhoneProbe({}, folds=1)

@@ -9,6 +9,8 @@ from speechbrain_privacy.masking.policies import (
     DurationMatchedSpans,
     FixedSpans,
     Segments,
+    _shuffled,
+    chosen,
     duration_histogram,
     slowed,
 )
@@ -26,6 +28,7 @@ POLICIES = {
     "segments": Segments(0.49),
     "two segments": Segments(0.49, together=2),
     "shifted": Segments(0.49, shift=(2, 10)),
+    "shuffled": Segments(0.49, shuffle=True),
     "not silence": Segments(0.49, silence=0.1),
     "matched": DurationMatchedSpans([0.1, 0.2, 0.4, 0.3], 0.49),
 }
@@ -136,6 +139,28 @@ def test_segments_together_hide_together():
     lengths = runs(hidden)
     assert sum(n % 4 != 0 for n in lengths) <= 2  # cut, and at one end
     assert sum(lengths) == 120
+
+
+def test_shuffled_segments_keep_their_lengths_and_lose_their_places():
+    begins = torch.zeros(2, 12, dtype=torch.bool)
+    begins[0, [1, 3, 6]] = True  # lengths 1, 2, 3, 6
+    begins[1, [0, 2]] = True  # lengths 2, 3
+    counts = torch.tensor([12, 5])
+    seen = [set(), set()]
+    for seed in range(200):
+        moved = _shuffled(begins, counts, torch.Generator().manual_seed(seed))
+        for row, lengths in enumerate(([1, 2, 3, 6], [2, 3])):
+            n = int(counts[row])
+            ends = [*moved[row, 1:n].nonzero().flatten().add(1).tolist(), n]
+            found = [b - a for a, b in zip([0, *ends], ends)]
+            assert sorted(found) == lengths
+            seen[row].add(tuple(found))
+    assert [len(orders) for orders in seen] == [24, 2]
+
+
+def test_options_are_chosen_by_name():
+    with pytest.raises(ValueError, match="'segment' is none of a, segments"):
+        chosen({"a": 1, "segments": 2}, "segment")
 
 
 def test_shifted_segments_keep_their_lengths():
