@@ -1,9 +1,9 @@
 """The command ``speechbrain-privacy``."""
 
 import argparse
-import subprocess
 import sys
-from pathlib import Path
+
+from speechbrain_privacy import commands
 
 
 def main(arguments=None):
@@ -12,9 +12,9 @@ def main(arguments=None):
         prog="speechbrain-privacy",
         description="Private, fair and efficient speech representations.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    kinds = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser(
+    demo = kinds.add_parser(
         "demo",
         help="train a plain and an adversarial model on synthetic speech, "
         "attack both, compare",
@@ -27,9 +27,9 @@ def main(arguments=None):
         nargs="*",
         help="passed on to train.py, after '--', e.g. -- --device cuda:0",
     )
-    demo.set_defaults(run_command=_demo)
+    demo.set_defaults(run_command=commands.demo)
 
-    report = commands.add_parser(
+    report = kinds.add_parser(
         "report", help="compare finished runs: a table and a picture"
     )
     report.add_argument("runs", nargs="+", help="output folders of runs")
@@ -46,9 +46,9 @@ def main(arguments=None):
         action="store_true",
         help="say whether the second of two runs differs from the first",
     )
-    report.set_defaults(run_command=_report)
+    report.set_defaults(run_command=commands.report)
 
-    audit = commands.add_parser(
+    audit = kinds.add_parser(
         "audit", help="attack a finished run again, with other attackers"
     )
     audit.add_argument("run", help="output folder of a run")
@@ -77,9 +77,9 @@ def main(arguments=None):
     audit.add_argument(
         "--output", help="where the audit goes (default: RUN/audit.json)"
     )
-    audit.set_defaults(run_command=_audit)
+    audit.set_defaults(run_command=commands.audit)
 
-    score = commands.add_parser(
+    score = kinds.add_parser(
         "score", help="every privacy metric of a list of scored trials"
     )
     score.add_argument("file", help="csv, tsv, txt, npz or parquet")
@@ -116,9 +116,9 @@ def main(arguments=None):
         help="lower means more alike: turn the scores round",
     )
     score.add_argument("--json", help="where the report goes as JSON")
-    score.set_defaults(run_command=_score)
+    score.set_defaults(run_command=commands.score)
 
-    boundaries = commands.add_parser(
+    boundaries = kinds.add_parser(
         "boundaries", help="score boundary detectors on phone alignments"
     )
     boundaries.add_argument("alignments", help="csv: utt_id,start,end,phone")
@@ -148,13 +148,46 @@ def main(arguments=None):
         choices=("text", "markdown", "latex", "csv"),
         help="of the table",
     )
-    boundaries.set_defaults(run_command=_boundaries)
+    boundaries.set_defaults(run_command=commands.boundaries)
 
-    speech = commands.add_parser(
+    represent = kinds.add_parser(
+        "represent", help="what a run's representations are like, untrained"
+    )
+    represent.add_argument("run", help="output folder of a run")
+    represent.add_argument(
+        "--manifest", help="other speech than the run's test data"
+    )
+    represent.add_argument(
+        "--data_folder", default="", help="what its $data_root stands for"
+    )
+    represent.add_argument(
+        "--alignments",
+        nargs="+",
+        default=[],
+        help="csv: utt_id,start,end,phone",
+    )
+    represent.add_argument(
+        "--taps",
+        help="what is looked at, e.g. first=objective.network.encoder.layers."
+        "layers.0 (default: what the run's audit taps)",
+    )
+    represent.add_argument("--clusters", type=int, default=100)
+    represent.add_argument("--seed", type=int, default=0)
+    represent.add_argument("--device", default="cpu")
+    represent.add_argument("--json", help="where the numbers go as JSON")
+    represent.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "markdown", "latex", "csv"),
+        help="of the table",
+    )
+    represent.set_defaults(run_command=commands.represent)
+
+    speech = kinds.add_parser(
         "make-minispeech", help="synthesise the embedded corpus, any size"
     )
     _add_minispeech_arguments(speech)
-    speech.set_defaults(run_command=_make_minispeech)
+    speech.set_defaults(run_command=commands.make_minispeech)
 
     options = parser.parse_args(arguments)
     try:
@@ -171,210 +204,6 @@ def make_minispeech(arguments=None):
     )
 
 
-def _audit(options):
-    from speechbrain_privacy.dataio.files import write_json
-    from speechbrain_privacy.experiments import AUDIT
-    from speechbrain_privacy.report.summary import print_runs
-    from speechbrain_privacy.runs import audit_run
-
-    for given in options.attacker_data:
-        if len(given) > 2:
-            raise ValueError(
-                "--attacker_data is a manifest and what its $data_root stands "
-                f"for, not {' '.join(given)}"
-            )
-    found = audit_run(
-        options.run,
-        options.attackers,
-        [(path, *(root or [""])) for path, *root in options.attacker_data],
-        options.unprotected,
-        options.seed,
-        options.device,
-        options.cache,
-    )
-    write_json(options.output or Path(options.run) / AUDIT, found)
-    if options.output:
-        print(f"written to {options.output}")
-    else:
-        print_runs([options.run])
-    return 0
-
-
-def _score(options):
-    from dataclasses import asdict
-
-    from speechbrain_privacy.dataio.files import write_json
-    from speechbrain_privacy.dataio.score_lists import (
-        read_scores,
-        read_speakers,
-        stream_scores,
-        turned,
-    )
-    from speechbrain_privacy.report import score_lists
-
-    settings = {
-        "columns": options.columns and options.columns.split(","),
-        "names": options.names and _pairs(options.names),
-    }
-    if options.stream:
-        for option in ("speakers", "compare", "permutations"):
-            if getattr(options, option):
-                raise ValueError(
-                    f"--{option} needs the whole list: not with --stream"
-                )
-        low, high = options.stream
-        pieces = stream_scores(options.file, **settings)
-        if options.distances:
-            pieces, low, high = map(turned, pieces), -high, -low
-        found = score_lists.evaluate_stream(pieces, low, high)
-        print(score_lists.format_stream(found))
-        report = asdict(found)
-    else:
-        if options.speakers:
-            settings["speaker_of"] = read_speakers(options.speakers)
-        if options.permutations < 0:
-            raise ValueError("--permutations is a number of repetitions")
-        scored = read_scores(options.file, **settings)
-        if options.distances:
-            scored = turned(scored)
-        report = score_lists.evaluate_list(scored, options.permutations)
-        print(score_lists.format_report(report))
-        if options.compare:
-            other = read_scores(options.compare, **settings)
-            if options.distances:
-                other = turned(other)
-            found = score_lists.compare_lists(scored, other)
-            second = score_lists.evaluate_list(other, options.permutations)
-            compared = score_lists.format_comparison(
-                found, options.file, options.compare
-            )
-            print(f"\n{score_lists.format_report(second)}\n\n{compared}")
-            report["other"] = second
-            report["compared"] = {
-                name: asdict(value) for name, value in found.items()
-            }
-    if options.json:
-        write_json(options.json, report)
-
-
-def _pairs(text):
-    pairs = [pair.split("=", 1) for pair in text.split(",")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"--names is '{text}', not score=cosine,label=key")
-    return dict(pairs)
-
-
-def _report(options):
-    from speechbrain_privacy.report import plots
-    from speechbrain_privacy.report.compare import (
-        compare_runs,
-        format_differences,
-    )
-    from speechbrain_privacy.report.html import write_page
-    from speechbrain_privacy.report.scenarios import describe_scenarios
-    from speechbrain_privacy.report.summary import (
-        describe,
-        describe_adversaries,
-        error_name,
-        format_table,
-        load_run,
-        summarise,
-    )
-
-    runs = [load_run(folder) for folder in options.runs]
-    rows = summarise(runs)
-    print(format_table(runs, options.format))
-    # A table for a program stands alone.
-    told = sys.stdout if options.format in ("text", "markdown") else sys.stderr
-    print(f"\n{describe(runs)}", file=told)
-    for further in (describe_adversaries(runs), describe_scenarios(runs)):
-        if further:
-            print(f"\n{further}", file=told)
-    compared = ""
-    if options.compare:
-        if len(runs) != 2:
-            raise ValueError(f"--compare needs two runs, not {len(runs)}")
-        found = compare_runs(*runs)
-        compared = format_differences(found, options.runs)
-        print(f"\n{compared}", file=told)
-    if options.plot:
-        picture = plots.save(
-            plots.tradeoff(rows, error_name(runs)), options.plot
-        )
-        print(f"\npicture: {picture.resolve()}", file=told)
-    if options.html:
-        page = write_page(runs, options.html, compared)
-        print(f"\npage: {page.resolve()}", file=told)
-
-
-def _boundaries(options):
-    from speechbrain_privacy.dataio.alignments import read_alignments
-    from speechbrain_privacy.dataio.manifest import read_manifest
-    from speechbrain_privacy.masking.evaluation import evaluate_detectors
-    from speechbrain_privacy.report.tables import format_lines
-
-    found = evaluate_detectors(
-        read_manifest(options.manifest, options.data_folder),
-        read_alignments(options.alignments),
-        options.method,
-        options.rate,
-        options.sample_rate,
-    )
-    lines = [
-        ("detector", "rate", "precision %", "recall %", "F1 %", "R-value %")
-    ]
-    for row in found:
-        report = row["report"]
-        numbers = report.precision, report.recall, report.f1, report.r_value
-        rates = " / ".join(f"{rate:g}" for rate in row["rates"])
-        percents = [f"{100 * number:.1f}" for number in numbers]
-        lines.append((row["name"], rates, *percents))
-    print(format_lines(lines, options.format))
-    spent = ", ".join(
-        f"{row['name']} {row['cpu_seconds']:.1f}"
-        for row in found
-        if row["cpu_seconds"] is not None
-    )
-    first = found[0]["report"]
-    print(
-        f"\n{first.n_reference} boundaries of {found[0]['n_utterances']} "
-        f"utterances ({found[0]['n_skipped']} left out: not in both files), a "
-        "hit within 20 ms, one to one. CPU seconds for an hour "
-        f"of audio: {spent}",
-        file=sys.stdout if options.format == "text" else sys.stderr,
-    )
-
-
-def _demo(options):
-    recipe = Path(__file__).parents[1] / "recipes/MiniSpeech/ASR/CTC"
-    if not (recipe / "train.py").is_file():
-        raise FileNotFoundError(
-            "the demo runs a recipe of the source tree, which is not here: "
-            "clone the repository and install it with pip install -e"
-        )
-    output = Path(options.output).resolve()
-    names = ("conformer", "conformer_adversarial")
-    for name in names:
-        subprocess.run(
-            [
-                sys.executable,
-                "train.py",
-                f"hparams/{name}.yaml",
-                f"--output_folder={output / name}",
-                *options.options,
-            ],
-            cwd=recipe,
-            check=True,
-        )
-    return main(
-        [
-            "report",
-            *(str(output / name) for name in names),
-            f"--plot={output / 'tradeoff.png'}",
-        ]
-    )
-
-
 def _add_minispeech_arguments(parser):
     parser.add_argument("--hours", type=float, help="approximate length")
     parser.add_argument("--speakers", type=int, default=64)
@@ -383,20 +212,6 @@ def _add_minispeech_arguments(parser):
         "--folder", help="where to (default: the user's cache folder)"
     )
     parser.add_argument("--processes", type=int, help="default: one per core")
-
-
-def _make_minispeech(options):
-    from speechbrain_privacy.dataio import minispeech
-
-    if options.hours is None:
-        settings = minispeech.Settings(options.speakers, seed=options.seed)
-    else:
-        settings = minispeech.Settings.lasting(
-            options.hours, options.speakers, options.seed
-        )
-    print(
-        minispeech.make_minispeech(settings, options.folder, options.processes)
-    )
 
 
 if __name__ == "__main__":

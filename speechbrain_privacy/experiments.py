@@ -12,7 +12,13 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
+from speechbrain_privacy.audit.units import (
+    learn_units,
+    read_units,
+    write_units,
+)
 from speechbrain_privacy.dataio.files import write_json
+from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
     word_errors,
@@ -26,7 +32,7 @@ logger = get_logger(__name__)
 RESULTS = "results.json"
 EFFICIENCY = "efficiency.json"
 AUDIT = "audit.json"
-SPLITS = ("train", "valid", "test", "seen")
+SPLITS = ("train", "valid", "test", "seen", "learn", "probe")
 
 
 def choose_manifests(paths, manifest_folder, prepare):
@@ -118,6 +124,44 @@ def fit(
         spent = brain.efficiency()
         run_on_main(write_json, args=[Path(output_folder) / EFFICIENCY, spent])
     brain.unwrap_modules()
+
+
+def add_units(data, path, n_units, frames_of, source, seed=0):
+    """Clusters frames and gives every utterance its units, as ``codes``.
+
+    Arguments
+    ---------
+    data : SpeechData
+        Clusters are learnt on ``train``.
+    path : str or Path
+        Where units are kept; those of the same data, number, seed and source
+        are used again.
+    n_units : int
+    frames_of : callable
+        Dataset -> ``Representations``.
+    source : str
+        What ``frames_of`` is, for ``path``.
+    seed : int
+    """
+    splits = [split for split in SPLITS[:3] if split in data.datasets]
+    prints = [data.manifests[split].fingerprint() for split in splits]
+    identity = " ".join([*prints, str(n_units), str(seed), source])
+
+    def make():
+        if read_units(path, identity) is None:
+            frames = {
+                split: frames_of(data.datasets[split]) for split in splits
+            }
+            units_of = learn_units(frames["train"], n_units, seed=seed)
+            found = {}
+            for some in frames.values():
+                found |= units_of(some)
+            write_units(path, identity, found)
+
+    run_on_main(make)
+    units = read_units(path, identity)
+    for split in splits:
+        with_codes(data.datasets[split], units)
 
 
 def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
@@ -235,7 +279,7 @@ def evaluate_pretraining(
     if transcripts is not None:
         results["characters"] = transcripts.run(
             brain,
-            parts.get("learn", parts["train"]),
+            parts[attackers_split(data)],
             parts["test"],
             progressbar,
         )
@@ -308,6 +352,11 @@ def _rate(count, transcripts, rows):
     return asdict(scaled(interval, 100.0))
 
 
+def attackers_split(data):
+    """The split that attackers and readers learn on: ``learn``, or ``train``."""
+    return "learn" if "learn" in data.datasets else "train"
+
+
 def audit(brain, data, auditor, output_folder):
     """Audits the trained model and writes ``audit.json``.
 
@@ -326,7 +375,7 @@ def audit(brain, data, auditor, output_folder):
     dict
         As written.
     """
-    learn = "learn" if "learn" in data.datasets else "train"
+    learn = attackers_split(data)
     found = auditor.run(
         brain,
         train=(data.datasets[learn], data.manifests[learn]),

@@ -6,13 +6,17 @@ from pathlib import Path
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_privacy.audit.audit import Audit
+from speechbrain_privacy.audit.describe import describe
+from speechbrain_privacy.audit.representations import Tap
+from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
+from speechbrain_privacy.dataio.labels import AttributeLabels
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
 from speechbrain_privacy.dataio.speech import (
     load_speech_data,
     make_speech_dataset,
 )
-from speechbrain_privacy.experiments import SPLITS
+from speechbrain_privacy.experiments import SPLITS, attackers_split
 
 
 def audit_run(
@@ -83,6 +87,67 @@ def audit_run(
             key: its_values.get(key) for key in ("name", "seed")
         }
     return found
+
+
+def represent_run(
+    folder,
+    manifest=None,
+    data_folder="",
+    alignments=(),
+    taps=None,
+    clusters=100,
+    seed=0,
+    device="cpu",
+):
+    """Says what a finished run's representations are like.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Its output folder.
+    manifest : str or Path, optional
+        Other speech than the run's test data.
+    data_folder : str
+        What its ``$data_root`` stands for.
+    alignments : list of str
+        Phones; without any, no metric that needs them.
+    taps : dict, optional
+        Name -> module. Default: what the run's audit taps.
+    clusters : int
+        For purities.
+    seed : int
+        Of draws and clusters.
+    device : str
+
+    Returns
+    -------
+    dict
+        See ``audit.describe.describe``.
+    """
+    brain, data, hparams = reopen(folder, {"device": device})
+    speech = data.manifests["test"]
+    if manifest is not None:
+        speech = read_manifest(manifest, data_folder)
+    dataset = make_speech_dataset(
+        speech.rows, AttributeLabels([]), hparams["model"]["sample_rate"]
+    )
+    chosen = hparams["audit"].taps
+    if taps:
+        chosen = {name: Tap(module) for name, module in taps.items()}
+    return {
+        "name": hparams["name"],
+        "seed": hparams["seed"],
+        "speech": speech.fingerprint(),
+        "taps": describe(
+            brain,
+            chosen,
+            dataset,
+            speech,
+            load_alignments(alignments, [speech]),
+            clusters=clusters,
+            seed=seed,
+        ),
+    }
 
 
 def _split(data, name):
@@ -188,9 +253,10 @@ def with_attacker_data(data, hparams, manifests):
     ManifestError
         If two of them share an utterance's ``ID``.
     """
+    learn = attackers_split(data)
     if not manifests:
-        return _split(data, "train")
-    own = data.manifests["train"]
+        return _split(data, learn)
+    own = data.manifests[learn]
     whole = joined(
         [own]
         + [read_manifest(path, root, ("spk_id",)) for path, root in manifests]

@@ -130,3 +130,21 @@ def make_speech_dataset(rows, labels, sample_rate, begins=None):
         dataset.add_dynamic_item(mark, takes=["id", "sig"], provides="begins")
     dataset.set_output_keys(keys)
     return dataset
+
+
+def with_codes(dataset, codes):
+    """Adds the targets that frames have, in place.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+    codes : dict
+        ID -> int64 ``[frames]``. In a batch they are ``codes`` plus one: zero
+        is what is padded.
+    """
+    dataset.add_dynamic_item(
+        lambda key: torch.from_numpy(codes[key]) + 1,
+        takes="id",
+        provides="codes",
+    )
+    dataset.set_output_keys([*dataset.pipeline.output_mapping, "codes"])

@@ -133,7 +133,7 @@ def test_killed_while_a_checkpoint_is_written(
 
 #: Noise, dropout, masks, adversaries, checkpoints in mid-epoch.
 PRETRAINING = (
-    "--model={d_model: 16, num_layers: 1, d_ffn: 16}",
+    "--model={d_model: 16, num_layers: 2, d_ffn: 16}",
     "--batch_seconds=4",
     "--alignments=null",
     "--attack={epochs: 6, batch_size: 4}",
@@ -146,14 +146,29 @@ PRETRAINING = (
 )
 
 
-@pytest.mark.parametrize("yaml", ["bestrq", "bestrq_adversarial"])
-def test_a_killed_pretraining(toy_corpus, tmp_path, yaml):
+#: Recipe, YAML, batches that are trained on (HuBERT's in two generations),
+#: and files of tensors in a checkpoint.
+OBJECTIVES = [
+    ("bestrq", "bestrq", 12, 4),
+    ("bestrq", "bestrq_adversarial", 12, 5),
+    ("wav2vec2", "wav2vec2", 12, 4),
+    ("wavlm", "wavlm", 24, 4),
+]
+
+
+@pytest.mark.parametrize(("recipe", "yaml", "batches", "files"), OBJECTIVES)
+def test_a_killed_pretraining(
+    toy_corpus, tmp_path, recipe, yaml, batches, files
+):
+    further = ["--n_clusters=6"] if recipe == "wavlm" else []
     results = []
-    for name, step in (("whole", None), ("killed", random.randint(2, 11))):
+    kill_at = random.randint(2, batches - 1)
+    for name, step in (("whole", None), ("killed", kill_at)):
         arguments = (
-            "MiniSpeech/self-supervised-learning/bestrq",
+            f"MiniSpeech/self-supervised-learning/{recipe}",
             yaml,
             *PRETRAINING,
+            *further,
             *own_corpus(toy_corpus),
             f"--output_folder={tmp_path / name}",
         )
@@ -175,5 +190,5 @@ def test_a_killed_pretraining(toy_corpus, tmp_path, yaml):
         }
         log = (tmp_path / name / "train_log.txt").read_text()
         results.append((tensors, log))
-    assert len(results[0][0]) == (5 if yaml == "bestrq_adversarial" else 4)
+    assert len(results[0][0]) == files
     assert_equal(*results)

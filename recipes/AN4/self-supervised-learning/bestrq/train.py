@@ -58,7 +58,7 @@ if __name__ == "__main__":
         save_folder=hparams["save_folder"],
         data_folder=hparams["data_folder"],
         sample_rate=hparams["model"]["sample_rate"],
-        begins=hparams["masking"]["begins"],
+        begins=hparams["begins"],
     )
 
     # What is asked of the encoder afterwards must be possible.

@@ -1,0 +1,136 @@
+"""HuBERT pre-training on MiniSpeech, the synthetic corpus, in generations.
+
+> python train.py hparams/hubert.yaml
+
+The first predicts clusters of cepstra, each further one clusters of what the
+one before has learnt; the last is the result, the others lie in
+<output_folder>/generation-N. Any speech with manifests instead:
+
+> python train.py hparams/hubert.yaml --data_folder ROOT \
+>     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv \
+>     --alignments null
+
+Results: <output_folder>/results.json (hidden frames, phones), audit.json
+(attackers), efficiency.json, train_log.txt, and the encoder in
+<output_folder>/save/CKPT*/encoder.ckpt.
+"""
+
+import sys
+from pathlib import Path
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from minispeech_prepare import prepare_minispeech
+from ruamel.yaml import YAML
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
+
+from speechbrain_privacy.dataio.alignments import load_alignments
+from speechbrain_privacy.dataio.speech import load_speech_data
+from speechbrain_privacy.experiments import (
+    add_units,
+    audit,
+    choose_manifests,
+    evaluate_pretraining,
+    fit,
+)
+from speechbrain_privacy.report.summary import print_runs
+
+SPLITS = ("train", "valid", "test")
+
+
+def generation(hparams_file, run_opts, overrides, teacher=None):
+    """Trains one model on clusters of cepstra, or of a teacher's frames."""
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # What goes in: the recipe's manifests or the user's.
+    manifests = choose_manifests(
+        {split: hparams[f"{split}_manifest"] for split in SPLITS},
+        hparams["manifest_folder"],
+        prepare=lambda: prepare_minispeech(
+            hparams["data_folder"], hparams["manifest_folder"]
+        ),
+    )
+    data = load_speech_data(
+        manifests,
+        hparams["attributes"],
+        save_folder=hparams["save_folder"],
+        data_folder=hparams["data_folder"],
+        sample_rate=hparams["model"]["sample_rate"],
+        begins=hparams["begins"],
+    )
+
+    both = data.manifests["train"], data.manifests["test"]
+    alignments = load_alignments(hparams["alignments"], both)
+    hparams["audit"].check(*both)
+
+    # Which targets: they are made once, and kept.
+    if teacher is None:
+        source, frames_of = "cepstra", hparams["first_targets"]
+    else:
+        source, frames_of = teacher
+    add_units(
+        data,
+        Path(hparams["save_folder"]) / "units.npz",
+        hparams["n_clusters"],
+        frames_of,
+        source,
+        hparams["seed"],
+    )
+
+    # Which Brain: its adversaries, if any, read the labels of the data.
+    brain = hparams["brain"](
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+        n_classes=data.labels.sizes,
+    )
+    fit(
+        brain,
+        data,
+        hparams["output_folder"],
+        batch_seconds=hparams["batch_seconds"],
+        num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
+    )
+
+    return hparams, brain, data, alignments
+
+
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    ddp_init_group(run_opts)
+    overrides = YAML().load(overrides) or {}
+    with open(hparams_file, encoding="utf-8") as file:
+        last = load_hyperpyyaml(file, overrides)
+    teacher = None
+    for number in range(1, last["generations"]):
+        before = f"{last['output_folder']}/generation-{number}"
+        given = {**overrides, "output_folder": before}
+        hparams, brain, *_ = generation(hparams_file, run_opts, given, teacher)
+        teacher = hparams["teacher"](brain)
+    hparams, brain, data, alignments = generation(
+        hparams_file, run_opts, overrides, teacher
+    )
+
+    # What has been learnt of other speakers' hidden frames and phones, and
+    # what fresh attackers learn of the speakers.
+    if if_main_process():
+        folder = hparams["output_folder"]
+        evaluate_pretraining(
+            brain,
+            data,
+            folder,
+            hparams["name"],
+            hparams["seed"],
+            hparams["probe"],
+            alignments,
+        )
+        audit(brain, data, hparams["audit"], folder)
+        print_runs([folder])

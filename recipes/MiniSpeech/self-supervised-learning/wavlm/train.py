@@ -1,0 +1,1 @@
+../hubert/train.py

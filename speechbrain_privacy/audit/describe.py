@@ -1,0 +1,189 @@
+"""What the representations of a frozen model are like, tap by tap."""
+
+from dataclasses import asdict
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+
+from speechbrain_privacy.audit.phones import frame_grid, labelled_frames
+from speechbrain_privacy.audit.representations import extract
+from speechbrain_privacy.metrics.abx import Segment, abx
+from speechbrain_privacy.metrics.representation import (
+    alignment,
+    cluster_report,
+    lidar,
+    linear_cka,
+    rankme,
+    uniformity,
+)
+
+#: Seconds between frames that two taps are compared at.
+GRID = 0.04
+#: No phones: an alignment's names of silence are not told apart.
+SILENCE = ("SIL", "sil", "sp", "spn", "", "_")
+
+
+def describe(
+    brain,
+    taps,
+    dataset,
+    manifest,
+    alignments=None,
+    most_frames=20000,
+    clusters=100,
+    seed=0,
+    progressbar=True,
+):
+    """Label-free metrics, and those that need phones where these are known.
+
+    Arguments
+    ---------
+    brain : AdversarialBrain
+        Trained; not changed.
+    taps : dict
+        Name -> ``Tap``, of modules.
+    dataset : DynamicItemDataset
+    manifest : Manifest
+        With ``spk_id``.
+    alignments : dict, optional
+        As ``dataio.alignments.read_alignments`` returns them.
+    most_frames : int
+        Drawn of all, for the metrics of frames.
+    clusters : int
+        Of k-means on these frames.
+    seed : int
+    progressbar : bool
+
+    Returns
+    -------
+    dict
+        Tap -> ``rankme``, ``uniformity``, ``lidar_speakers`` (utterance means
+        as views of speakers), ``cka`` (with each other tap), and with phones
+        ``lidar_phones``, ``alignment`` (same phone, another speaker),
+        ``clusters``, ``abx_within`` and ``abx_across``. What cannot be
+        computed is told in a sentence instead.
+    """
+    tapped = extract(brain, taps, dataset, progressbar=progressbar)
+    speakers = {row["ID"]: row["spk_id"] for row in manifest.rows}
+    durations = {row["ID"]: row["duration"] for row in manifest.rows}
+    draw = np.random.default_rng(seed)
+    found, common = {}, {}
+    for name, tap in taps.items():
+        data = tapped[name]
+        grid = frame_grid(brain.modules.get_submodule(tap.module))
+        kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
+        frames = np.asarray(data.frames[kept], np.float64)
+        means = np.stack([x.mean(0) for x in data.utterances()])
+        who = [speakers[key] for key in data.ids]
+        found[name] = {
+            "rankme": _or_why(rankme, frames),
+            "uniformity": _or_why(
+                uniformity, frames[:: max(1, len(frames) // 5000)]
+            ),
+            "lidar_speakers": _or_why(lidar, means, who),
+        }
+        common[name] = _at_common_times(data, durations, *grid)
+        if alignments is not None:
+            found[name] |= _with_phones(
+                data, grid, manifest, alignments, speakers,
+                (most_frames, clusters, seed),
+            )  # fmt: skip
+    for name in taps:
+        found[name]["cka"] = {
+            other: _or_why(
+                linear_cka, common[name][0][both], common[other][0][both]
+            )
+            for other in taps
+            if other != name
+            for both in [common[name][1] & common[other][1]]
+        }
+    return found
+
+
+def _with_phones(data, grid, manifest, alignments, speakers, settings):
+    most_frames, clusters, seed = settings
+    frames, phones, who = labelled_frames(data, manifest, alignments, *grid)
+    draw = np.random.default_rng(seed)
+    kept = np.sort(draw.permutation(len(frames))[:most_frames])
+    frames, phones, who = frames[kept].astype(float), phones[kept], who[kept]
+    units = MiniBatchKMeans(
+        min(clusters, len(frames)), random_state=seed, batch_size=4096, n_init=3
+    ).fit_predict(frames)
+    pairs = _positive_pairs(phones, who, draw)
+    segments = phone_segments(data, grid, alignments, speakers)
+    found = {
+        "lidar_phones": _or_why(lidar, frames, phones),
+        "alignment": _or_why(alignment, frames[pairs[0]], frames[pairs[1]]),
+        "clusters": asdict(cluster_report(units, phones)),
+    }
+    for mode in ("within", "across"):
+        found[f"abx_{mode}"] = _or_why(
+            lambda mode=mode: asdict(abx(segments, mode, seed=seed))
+        )
+    return found
+
+
+def phone_segments(data, grid, alignments, speakers):
+    """The frames of each phone, in no context.
+
+    Arguments
+    ---------
+    data : Representations
+    grid : tuple of float
+        Seconds between frames, and of the middle of the first.
+    alignments : dict
+        Utterance -> ``(start, end, phone)``.
+    speakers : dict
+        Of utterances.
+
+    Returns
+    -------
+    list of Segment
+        Phones that no frame has its middle in are left out, and silence.
+    """
+    step, first = grid
+    segments = []
+    for key, x in zip(data.ids, data.utterances(), strict=True):
+        for start, end, phone in alignments.get(key, ()):
+            low, high = (
+                int(np.ceil((t - first) / step - 1e-9)) for t in (start, end)
+            )
+            inside = x[max(0, low) : max(0, high)]
+            if len(inside) and phone not in SILENCE:
+                segments.append(Segment(inside, phone, speakers[key]))
+    return segments
+
+
+def _positive_pairs(phones, who, draw, n=5000):
+    """Places of frames of one phone by two speakers."""
+    first = draw.integers(len(phones), size=4 * n)
+    second = np.empty_like(first)
+    for phone in np.unique(phones):
+        of = np.flatnonzero(phones == phone)
+        mine = phones[first] == phone
+        second[mine] = draw.choice(of, mine.sum())
+    apart = who[first] != who[second]
+    return first[apart][:n], second[apart][:n]
+
+
+def _at_common_times(data, durations, step, first):
+    """Frames nearest to every 40 ms of all utterances, and which are there:
+    taps have frames at different times, and not equally many."""
+    places, there = [], []
+    for key, start, count in zip(
+        data.ids, data.offsets, data.counts, strict=False
+    ):
+        times = np.arange(0, durations[key], GRID)
+        at = np.rint((times - first) / step).astype(int).clip(0)
+        there.append(at < count)
+        places.append(start + at.clip(max=count - 1))
+    frames = np.asarray(data.frames)[np.concatenate(places)]
+    return frames, np.concatenate(there)
+
+
+def _or_why(metric, *arguments):
+    """A number, or the sentence that says why there is none."""
+    try:
+        return metric(*arguments)
+    except ValueError as fault:
+        return {"not_computed": str(fault)}

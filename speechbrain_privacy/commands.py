@@ -1,0 +1,260 @@
+"""What the subcommands of ``speechbrain-privacy`` do.
+
+Each takes its parsed options and imports what it needs: the command answers
+``--help`` at once.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def audit(options):
+    """The command ``audit``."""
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.experiments import AUDIT
+    from speechbrain_privacy.report.summary import print_runs
+    from speechbrain_privacy.runs import audit_run
+
+    for given in options.attacker_data:
+        if len(given) > 2:
+            raise ValueError(
+                "--attacker_data is a manifest and what its $data_root stands "
+                f"for, not {' '.join(given)}"
+            )
+    found = audit_run(
+        options.run,
+        options.attackers,
+        [(path, *(root or [""])) for path, *root in options.attacker_data],
+        options.unprotected,
+        options.seed,
+        options.device,
+        options.cache,
+    )
+    write_json(options.output or Path(options.run) / AUDIT, found)
+    if options.output:
+        print(f"written to {options.output}")
+    else:
+        print_runs([options.run])
+    return 0
+
+
+def score(options):
+    """The command ``score``."""
+    from dataclasses import asdict
+
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.dataio.score_lists import (
+        read_scores,
+        read_speakers,
+        stream_scores,
+        turned,
+    )
+    from speechbrain_privacy.report import score_lists
+
+    settings = {
+        "columns": options.columns and options.columns.split(","),
+        "names": options.names
+        and _pairs(options.names, "--names", "score=cosine,label=key"),
+    }
+    if options.stream:
+        for option in ("speakers", "compare", "permutations"):
+            if getattr(options, option):
+                raise ValueError(
+                    f"--{option} needs the whole list: not with --stream"
+                )
+        low, high = options.stream
+        pieces = stream_scores(options.file, **settings)
+        if options.distances:
+            pieces, low, high = map(turned, pieces), -high, -low
+        found = score_lists.evaluate_stream(pieces, low, high)
+        print(score_lists.format_stream(found))
+        report = asdict(found)
+    else:
+        if options.speakers:
+            settings["speaker_of"] = read_speakers(options.speakers)
+        if options.permutations < 0:
+            raise ValueError("--permutations is a number of repetitions")
+        scored = read_scores(options.file, **settings)
+        if options.distances:
+            scored = turned(scored)
+        report = score_lists.evaluate_list(scored, options.permutations)
+        print(score_lists.format_report(report))
+        if options.compare:
+            other = read_scores(options.compare, **settings)
+            if options.distances:
+                other = turned(other)
+            found = score_lists.compare_lists(scored, other)
+            second = score_lists.evaluate_list(other, options.permutations)
+            compared = score_lists.format_comparison(
+                found, options.file, options.compare
+            )
+            print(f"\n{score_lists.format_report(second)}\n\n{compared}")
+            report["other"] = second
+            report["compared"] = {
+                name: asdict(value) for name, value in found.items()
+            }
+    if options.json:
+        write_json(options.json, report)
+
+
+def _pairs(text, option, example):
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{option} is '{text}', not {example}")
+    return dict(pairs)
+
+
+def report(options):
+    """The command ``report``."""
+    _tell(
+        options.runs,
+        options.format,
+        options.compare,
+        options.plot,
+        options.html,
+    )
+
+
+def _tell(folders, style="text", compare=False, plot=None, html=None):
+    """A table of runs, and what else is asked for."""
+    from speechbrain_privacy.report import plots
+    from speechbrain_privacy.report.compare import (
+        compare_runs,
+        format_differences,
+    )
+    from speechbrain_privacy.report.html import write_page
+    from speechbrain_privacy.report.scenarios import describe_scenarios
+    from speechbrain_privacy.report.summary import (
+        describe,
+        describe_adversaries,
+        error_name,
+        format_table,
+        load_run,
+        summarise,
+    )
+
+    runs = [load_run(folder) for folder in folders]
+    rows = summarise(runs)
+    print(format_table(runs, style))
+    # A table for a program stands alone.
+    told = sys.stdout if style in ("text", "markdown") else sys.stderr
+    print(f"\n{describe(runs)}", file=told)
+    for further in (describe_adversaries(runs), describe_scenarios(runs)):
+        if further:
+            print(f"\n{further}", file=told)
+    compared = ""
+    if compare:
+        if len(runs) != 2:
+            raise ValueError(f"--compare needs two runs, not {len(runs)}")
+        found = compare_runs(*runs)
+        compared = format_differences(found, folders)
+        print(f"\n{compared}", file=told)
+    if plot:
+        picture = plots.save(plots.tradeoff(rows, error_name(runs)), plot)
+        print(f"\npicture: {picture.resolve()}", file=told)
+    if html:
+        page = write_page(runs, html, compared)
+        print(f"\npage: {page.resolve()}", file=told)
+
+
+def boundaries(options):
+    """The command ``boundaries``."""
+    from speechbrain_privacy.dataio.alignments import read_alignments
+    from speechbrain_privacy.dataio.manifest import read_manifest
+    from speechbrain_privacy.masking.evaluation import evaluate_detectors
+    from speechbrain_privacy.report.tables import format_lines
+
+    found = evaluate_detectors(
+        read_manifest(options.manifest, options.data_folder),
+        read_alignments(options.alignments),
+        options.method,
+        options.rate,
+        options.sample_rate,
+    )
+    lines = [
+        ("detector", "rate", "precision %", "recall %", "F1 %", "R-value %")
+    ]
+    for row in found:
+        report = row["report"]
+        numbers = report.precision, report.recall, report.f1, report.r_value
+        rates = " / ".join(f"{rate:g}" for rate in row["rates"])
+        percents = [f"{100 * number:.1f}" for number in numbers]
+        lines.append((row["name"], rates, *percents))
+    print(format_lines(lines, options.format))
+    spent = ", ".join(
+        f"{row['name']} {row['cpu_seconds']:.1f}"
+        for row in found
+        if row["cpu_seconds"] is not None
+    )
+    first = found[0]["report"]
+    print(
+        f"\n{first.n_reference} boundaries of {found[0]['n_utterances']} "
+        f"utterances ({found[0]['n_skipped']} left out: not in both files), a "
+        "hit within 20 ms, one to one. CPU seconds for an hour "
+        f"of audio: {spent}",
+        file=sys.stdout if options.format == "text" else sys.stderr,
+    )
+
+
+def represent(options):
+    """The command ``represent``."""
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.report.representations import (
+        format_representations,
+    )
+    from speechbrain_privacy.runs import represent_run
+
+    found = represent_run(
+        options.run,
+        options.manifest,
+        options.data_folder,
+        options.alignments,
+        options.taps and _pairs(options.taps, "--taps", "layer=encoder"),
+        options.clusters,
+        options.seed,
+        options.device,
+    )
+    print(format_representations(found, options.format))
+    if options.json:
+        write_json(options.json, found)
+
+
+def demo(options):
+    """The command ``demo``."""
+    recipe = Path(__file__).parents[1] / "recipes/MiniSpeech/ASR/CTC"
+    if not (recipe / "train.py").is_file():
+        raise FileNotFoundError(
+            "the demo runs a recipe of the source tree, which is not here: "
+            "clone the repository and install it with pip install -e"
+        )
+    output = Path(options.output).resolve()
+    names = ("conformer", "conformer_adversarial")
+    for name in names:
+        subprocess.run(
+            [
+                sys.executable,
+                "train.py",
+                f"hparams/{name}.yaml",
+                f"--output_folder={output / name}",
+                *options.options,
+            ],
+            cwd=recipe,
+            check=True,
+        )
+    _tell([output / name for name in names], plot=output / "tradeoff.png")
+
+
+def make_minispeech(options):
+    """The command ``make-minispeech``."""
+    from speechbrain_privacy.dataio import minispeech
+
+    if options.hours is None:
+        settings = minispeech.Settings(options.speakers, seed=options.seed)
+    else:
+        settings = minispeech.Settings.lasting(
+            options.hours, options.speakers, options.seed
+        )
+    print(
+        minispeech.make_minispeech(settings, options.folder, options.processes)
+    )
