@@ -124,6 +124,10 @@ def _tell(folders, style="text", compare=False, plot=None, html=None):
         format_differences,
     )
     from speechbrain_privacy.report.html import write_page
+    from speechbrain_privacy.report.pretraining import (
+        describe_costs,
+        describe_letters,
+    )
     from speechbrain_privacy.report.scenarios import describe_scenarios
     from speechbrain_privacy.report.summary import (
         describe,
@@ -140,7 +144,12 @@ def _tell(folders, style="text", compare=False, plot=None, html=None):
     # A table for a program stands alone.
     told = sys.stdout if style in ("text", "markdown") else sys.stderr
     print(f"\n{describe(runs)}", file=told)
-    for further in (describe_adversaries(runs), describe_scenarios(runs)):
+    for further in (
+        describe_adversaries(runs),
+        describe_scenarios(runs),
+        describe_letters(runs, style),
+        describe_costs(runs, style),
+    ):
         if further:
             print(f"\n{further}", file=told)
     compared = ""

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
+from speechbrain_privacy.report.pretraining import (
+    COSTS_HEADER,
+    cost_lines,
+    curves,
+    letter_lines,
+)
 from speechbrain_privacy.report.scenarios import HEADER, scenario_lines
 from speechbrain_privacy.report.summary import (
     ENROLMENT,
@@ -124,6 +130,22 @@ def write_page(runs, path, comparison=""):
                 "utterances isolates one speaker; guessing is up to 37 %."
             ),
             legal,
+        ]
+    if lines := letter_lines(runs):
+        parts += ["<h2>What can be read?</h2>", _table(lines[0], lines[1:])]
+    if lines := cost_lines(runs):
+        parts += [
+            "<h2>What does it cost?</h2>",
+            _table(COSTS_HEADER, lines),
+            _note(
+                "Target: the phone error that the first model reaches in the "
+                "end. Operations of training; ratios of geometric means with "
+                "Welch's 95 % interval over seeds."
+            ),
+            _picture(
+                plots.costs(curves(runs)),
+                "Phone error over the cost of training. Thin: single seeds.",
+            ),
         ]
     if groups := _groups(runs):
         parts += ["<h2>Does it work for everybody?</h2>", groups]

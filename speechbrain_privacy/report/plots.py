@@ -103,6 +103,40 @@ def speakers(reports):
     return figure
 
 
+def costs(curves):
+    """Error against the logarithm of the cost, one colour per model.
+
+    Arguments
+    ---------
+    curves : dict
+        Model -> ``(costs, errors)`` for each seed: ``pretraining.curves``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _axes()
+    for i, (name, some) in enumerate(curves.items()):
+        for x, y in some:
+            axes.plot(x, y, color=f"C{i}", lw=0.7, alpha=0.5)
+        if len({len(x) for x, _ in some}) == 1:
+            axes.plot(
+                np.exp(np.mean([np.log(x) for x, _ in some], axis=0)),
+                np.mean([y for _, y in some], axis=0),
+                color=f"C{i}",
+                marker="o",
+                markersize=4,
+                label=name,
+            )
+        else:
+            axes.plot([], [], color=f"C{i}", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("training operations")
+    axes.set_ylabel("phone error %")
+    axes.legend(fontsize=8)
+    return figure
+
+
 def det(reports):
     """Detection error trade-off of the ROC convex hulls, normal deviates.
 

@@ -10,6 +10,10 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechbrain_privacy.report.pretraining import (
+    describe_costs,
+    describe_letters,
+)
 from speechbrain_privacy.report.scenarios import describe_scenarios
 from speechbrain_privacy.report.tables import format_lines
 
@@ -368,5 +372,7 @@ def print_runs(folders):
         describe(runs),
         describe_adversaries(runs),
         describe_scenarios(runs),
+        describe_letters(runs),
+        describe_costs(runs),
     ]
     print("\n" + "\n\n".join(part for part in parts if part) + "\n")
