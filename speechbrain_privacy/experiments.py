@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 RESULTS = "results.json"
 EFFICIENCY = "efficiency.json"
 AUDIT = "audit.json"
-SPLITS = ("train", "valid", "test", "seen", "learn", "probe")
+SPLITS = ("train", "valid", "test", "seen")
 
 
 def choose_manifests(paths, manifest_folder, prepare):

@@ -19,6 +19,10 @@ from speechbrain_privacy.dataio.speech import (
 from speechbrain_privacy.experiments import SPLITS, attackers_split
 
 
+#: What a recipe may have a manifest of.
+EVERY_SPLIT = (*SPLITS, "learn", "probe")
+
+
 def audit_run(
     folder,
     suite,
@@ -185,8 +189,10 @@ def reopen(folder, run_opts=None):
     values = re.sub(
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
     )
+    # Manifests are there already; who makes them lives in the recipe's folder.
+    values = re.sub(r"(?m)^prepare: .*\n(?: +.*\n)*", "", values)
     hparams = load_hyperpyyaml(values)
-    given = {split: hparams.get(f"{split}_manifest") for split in SPLITS}
+    given = {split: hparams.get(f"{split}_manifest") for split in EVERY_SPLIT}
     manifests = {
         split: manifest
         for split, manifest in given.items()

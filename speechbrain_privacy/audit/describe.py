@@ -70,7 +70,7 @@ def describe(
     found, common = {}, {}
     for name, tap in taps.items():
         data = tapped[name]
-        grid = frame_grid(brain.modules.get_submodule(tap.module))
+        grid = frame_grid(brain.modules, tap.module)
         kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
         frames = np.asarray(data.frames[kept], np.float64)
         means = np.stack([x.mean(0) for x in data.utterances()])

@@ -82,7 +82,7 @@ class PhoneProbe:
             for dataset, _ in parts
         ]
         for name, tap in self.taps.items():
-            grid = frame_grid(brain.modules.get_submodule(tap.module))
+            grid = frame_grid(brain.modules, tap.module)
             labelled = [
                 labelled_frames(some[name], part[1], alignments, *grid)
                 for some, part in zip(data, parts, strict=True)
@@ -178,15 +178,29 @@ class PhoneProbe:
         }
 
 
-def frame_grid(module):
+def frame_grid(modules, path):
     """Where a module's frames lie: seconds between them, and of the first.
 
     Arguments
     ---------
-    module : torch.nn.Module
-        With a ``grid`` of its own, or whose frames come every 10 ms.
+    modules : torch.nn.Module
+        Of the Brain.
+    path : str
+        Of the module among them, as in ``Tap``.
+
+    Returns
+    -------
+    tuple of float
+        The ``grid`` of the module or, failing that, of the innermost one
+        around it that has one; else frames come every 10 ms.
     """
-    return getattr(module, "grid", (0.01, 0.0))
+    names = path.split(".")
+    while names:
+        module = modules.get_submodule(".".join(names))
+        if hasattr(module, "grid"):
+            return module.grid
+        names.pop()
+    return 0.01, 0.0
 
 
 def labelled_frames(representations, manifest, alignments, step, first):
@@ -212,9 +226,19 @@ def labelled_frames(representations, manifest, alignments, step, first):
     Raises
     ------
     ValueError
-        If no utterance is aligned.
+        If no utterance is aligned, or frames do not come every ``step``.
     """
     rows = {row["ID"]: row for row in manifest.rows}
+    lasting = sum(float(rows[key]["duration"]) for key in representations.ids)
+    found = lasting / len(representations.frames)
+    # Each utterance may have a frame more than fits.
+    slack = 2 * step * len(representations) / len(representations.frames)
+    if abs(found - step) > 0.05 * step + slack:
+        raise ValueError(
+            f"frames come every {1000 * found:.1f} ms, not every "
+            f"{1000 * step:.1f}: this module keeps another time than the "
+            "encoder around it"
+        )
     frames, phones, speakers = [], [], []
     for key, x in zip(
         representations.ids, representations.utterances(), strict=True

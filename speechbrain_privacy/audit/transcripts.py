@@ -152,7 +152,7 @@ class TranscriptProbe:
         ]
         found = {}
         for tap, where in self.taps.items():
-            step, _ = frame_grid(brain.modules.get_submodule(where.module))
+            step, _ = frame_grid(brain.modules, where.module)
             many = max(1, round(self.frame_seconds / step))
             sides = [
                 (stacked(some[tap], many), some_texts)

@@ -95,6 +95,7 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
         "--device=cpu",
         "--noprogressbar",
         *own_corpus(toy_corpus),
+        "--reader=null",
         f"--output_folder={tmp_path / 'run'}",
     )
     done = run(*arguments, f"--alignments={paths['train']}")
@@ -112,6 +113,24 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     audit = json.loads((tmp_path / "run/audit.json").read_text())
     assert audit["controls"] == {}
     assert "encoder" in capsys.readouterr().out
+    described = tmp_path / "described.json"
+    told = main(
+        [
+            "represent",
+            str(tmp_path / "run"),
+            f"--alignments={alignment}",
+            "--taps=first=objective.network.encoder.layers.layers.0,"
+            "last=objective.network.encoder",
+            "--clusters=4",
+            f"--json={described}",
+        ]
+    )
+    assert told == 0, capsys.readouterr().err
+    taps = json.loads(described.read_text())["taps"]
+    assert taps["first"]["rankme"] > 1
+    assert 0 <= taps["last"]["clusters"]["pnmi"] <= 1
+    assert 0 < taps["last"]["cka"]["first"] <= 1
+    assert "RankMe" in capsys.readouterr().out
 
 
 def test_a_recipe_learns_tones(toy_corpus, tmp_path, monkeypatch, capsys):

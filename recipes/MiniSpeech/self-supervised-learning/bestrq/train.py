@@ -1,17 +1,16 @@
-"""BEST-RQ pre-training on MiniSpeech, the synthetic corpus.
+"""Self-supervised pre-training, and what is asked of the encoder afterwards.
 
-> python train.py hparams/bestrq.yaml
-> python train.py hparams/bestrq_informed.yaml
+> python train.py hparams/NAME.yaml --data_folder ROOT
 
-Any speech with manifests (ID, duration, wav, spk_id, gender) instead, and with
-an alignment or none:
+Any speech with manifests (ID, duration, wav, spk_id, gender; wrd for readers)
+instead of the recipe's corpus, with an alignment or none:
 
-> python train.py hparams/bestrq.yaml --data_folder ROOT \
+> python train.py hparams/NAME.yaml --data_folder ROOT \
 >     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv \
->     --alignments null
+>     --alignments null --reader null
 
-Results: <output_folder>/results.json (hidden frames, phones), audit.json
-(attackers), efficiency.json, train_log.txt, and the encoder in
+Results: <output_folder>/results.json (hidden frames, phones, letters),
+audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
@@ -19,7 +18,6 @@ import sys
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from minispeech_prepare import prepare_minispeech
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.alignments import load_alignments
@@ -32,7 +30,7 @@ from speechbrain_privacy.experiments import (
 )
 from speechbrain_privacy.report.summary import print_runs
 
-SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test", "learn", "probe")
 
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
@@ -49,10 +47,10 @@ if __name__ == "__main__":
     manifests = choose_manifests(
         {split: hparams[f"{split}_manifest"] for split in SPLITS},
         hparams["manifest_folder"],
-        prepare=lambda: prepare_minispeech(
-            hparams["data_folder"], hparams["manifest_folder"]
-        ),
+        prepare=hparams["prepare"],
     )
+    if not hparams["alignments"]:
+        manifests.pop("probe", None)
     data = load_speech_data(
         manifests,
         hparams["attributes"],
@@ -62,9 +60,14 @@ if __name__ == "__main__":
         begins=hparams["begins"],
     )
 
-    both = data.manifests["train"], data.manifests["test"]
-    alignments = load_alignments(hparams["alignments"], both)
-    hparams["audit"].check(*both)
+    # What is asked of the encoder afterwards must be possible.
+    learn = data.manifests.get("learn", data.manifests["train"])
+    probed = data.manifests.get("probe", data.manifests["test"])
+    aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
+    alignments = load_alignments(hparams["alignments"], [*aligned, probed])
+    hparams["audit"].check(learn, data.manifests["test"])
+    if hparams["reader"]:
+        hparams["reader"].check(learn, data.manifests["test"])
 
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
@@ -95,6 +98,7 @@ if __name__ == "__main__":
             hparams["seed"],
             hparams["probe"],
             alignments,
+            hparams["reader"],
         )
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])

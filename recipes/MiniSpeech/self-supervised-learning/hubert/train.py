@@ -1,17 +1,18 @@
-"""HuBERT pre-training on MiniSpeech, the synthetic corpus, in generations.
+"""Pre-training on units, in generations: HuBERT and its kind.
 
-> python train.py hparams/hubert.yaml
+> python train.py hparams/NAME.yaml --data_folder ROOT
 
-The first predicts clusters of cepstra, each further one clusters of what the
-one before has learnt; the last is the result, the others lie in
-<output_folder>/generation-N. Any speech with manifests instead:
+The first generation predicts clusters of cepstra, each further one clusters
+of what the one before has learnt; the last is the result, the others lie in
+<output_folder>/generation-N. Any speech with manifests (ID, duration, wav,
+spk_id, gender; wrd for readers) instead of the recipe's corpus:
 
-> python train.py hparams/hubert.yaml --data_folder ROOT \
+> python train.py hparams/NAME.yaml --data_folder ROOT \
 >     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv \
->     --alignments null
+>     --alignments null --reader null
 
-Results: <output_folder>/results.json (hidden frames, phones), audit.json
-(attackers), efficiency.json, train_log.txt, and the encoder in
+Results: <output_folder>/results.json (hidden frames, phones, letters),
+audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from minispeech_prepare import prepare_minispeech
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
@@ -35,7 +35,7 @@ from speechbrain_privacy.experiments import (
 )
 from speechbrain_privacy.report.summary import print_runs
 
-SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test", "learn", "probe")
 
 
 def generation(hparams_file, run_opts, overrides, teacher=None):
@@ -52,10 +52,10 @@ def generation(hparams_file, run_opts, overrides, teacher=None):
     manifests = choose_manifests(
         {split: hparams[f"{split}_manifest"] for split in SPLITS},
         hparams["manifest_folder"],
-        prepare=lambda: prepare_minispeech(
-            hparams["data_folder"], hparams["manifest_folder"]
-        ),
+        prepare=hparams["prepare"],
     )
+    if not hparams["alignments"]:
+        manifests.pop("probe", None)
     data = load_speech_data(
         manifests,
         hparams["attributes"],
@@ -65,9 +65,14 @@ def generation(hparams_file, run_opts, overrides, teacher=None):
         begins=hparams["begins"],
     )
 
-    both = data.manifests["train"], data.manifests["test"]
-    alignments = load_alignments(hparams["alignments"], both)
-    hparams["audit"].check(*both)
+    # What is asked of the encoder afterwards must be possible.
+    learn = data.manifests.get("learn", data.manifests["train"])
+    probed = data.manifests.get("probe", data.manifests["test"])
+    aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
+    alignments = load_alignments(hparams["alignments"], [*aligned, probed])
+    hparams["audit"].check(learn, data.manifests["test"])
+    if hparams["reader"]:
+        hparams["reader"].check(learn, data.manifests["test"])
 
     # Which targets: they are made once, and kept.
     if teacher is None:
@@ -131,6 +136,7 @@ if __name__ == "__main__":
             hparams["seed"],
             hparams["probe"],
             alignments,
+            hparams["reader"],
         )
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])
