@@ -18,7 +18,6 @@ from speechbrain_privacy.dataio.speech import (
 )
 from speechbrain_privacy.experiments import SPLITS, attackers_split
 
-
 #: What a recipe may have a manifest of.
 EVERY_SPLIT = (*SPLITS, "learn", "probe")
 

@@ -16,8 +16,11 @@ from tqdm import tqdm
 from speechbrain_privacy.dataio.manifest import (
     DATA_ROOT,
     ManifestError,
+    read_manifest,
     write_manifest,
 )
+
+COLUMNS = ("ID", "duration", "wav", "wrd", "spk_id", "gender")
 
 PARTS = (
     "train-clean-100",
@@ -62,6 +65,33 @@ def prepare_librispeech(data_folder, manifest_folder, parts=None):
             sexes = sexes or _read_speakers(data_folder / "SPEAKERS.TXT")
             write_manifest(target, _read_part(data_folder, part, sexes))
     return targets
+
+
+def prepare_splits(data_folder, manifest_folder, **splits):
+    """Writes one manifest per split, each of one or several parts.
+
+    Arguments
+    ---------
+    data_folder : str
+        The folder ``LibriSpeech`` of the distribution.
+    manifest_folder : str
+        Where the manifests go. Those that exist are kept.
+    **splits
+        Split -> names of parts, e.g. ``train=["train-clean-100"]``.
+    """
+    folder = Path(manifest_folder)
+    for split, parts in splits.items():
+        target = folder / f"{split}.csv"
+        if target.is_file():
+            continue
+        paths = prepare_librispeech(data_folder, folder / "parts", parts)
+        # Paths stay below the corpus's folder, wherever that is.
+        rows = [
+            {name: row[name] for name in COLUMNS}
+            for path in paths.values()
+            for row in read_manifest(path, DATA_ROOT).rows
+        ]
+        write_manifest(target, rows)
 
 
 def _read_speakers(path):

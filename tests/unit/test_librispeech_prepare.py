@@ -1,6 +1,8 @@
 """LibriSpeech's layout -> manifests."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,15 @@ import soundfile
 
 from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
 from tests.conftest import ROOT
+from tests.unit.test_an4_prepare import write_an4
 
 sys.path.insert(0, str(ROOT / "recipes/LibriSpeech"))
 
-from librispeech_prepare import prepare_librispeech  # noqa: E402
+from librispeech_prepare import (  # noqa: E402
+    prepare_librispeech,
+    prepare_splits,
+)
+from pool_prepare import prepare_pool  # noqa: E402
 
 SPEAKERS = """\
 ;ID  |SEX| SUBSET           |MINUTES| NAME
@@ -71,3 +78,48 @@ def test_faults_are_named(librispeech, tmp_path):
     with pytest.raises(ManifestError, match="0001.flac: cannot be read"):
         prepare_librispeech(librispeech, tmp_path / "m", ["test-other"])
     assert not (tmp_path / "m/test-other.csv").exists()
+
+
+def test_splits_of_several_parts_stay_below_the_corpus(librispeech, tmp_path):
+    prepare_splits(
+        librispeech,
+        tmp_path / "m",
+        train=["train-clean-100", "test-other"],
+        test=["test-other"],
+    )
+    rows = read_manifest(tmp_path / "m/train.csv", "/elsewhere").rows
+    assert [row["spk_id"] for row in rows] == ["14", "367", "367"]
+    assert rows[0]["wav"].startswith("/elsewhere/train-clean-100/14/")
+    assert len(read_manifest(tmp_path / "m/test.csv", librispeech).rows) == 2
+
+
+def test_a_pool_of_two_corpora(librispeech, tmp_path):
+    corpus = write_an4(tmp_path / "an4")
+    aligned = tmp_path / "a.csv"
+    names = ("an0-fzzz-b", "an1-f000-b", "367-130732-0001", "nobody")
+    aligned.write_text(
+        "utt_id,start,end,phone\n"
+        + "".join(f"{name},0,0.1,x\n" for name in names)
+    )
+    prepare_pool(corpus, tmp_path / "m", librispeech, [aligned])
+    found = {
+        split: read_manifest(tmp_path / f"m/{split}.csv", "/nowhere")
+        for split in ("train", "valid", "test", "learn", "probe")
+    }
+    who = {split: some.known("spk_id") for split, some in found.items()}
+    assert who["train"] == who["learn"] | {"14"}
+    assert not who["train"] & (who["valid"] | who["test"] | who["probe"])
+    # Of the aligned ones, those of test speakers.
+    probed = {row["ID"] for row in found["probe"].rows}
+    expected = {"an0-fzzz-b", "367-130732-0001"}
+    assert probed - {"an1-f000-b"} == expected
+    for some in found.values():
+        assert all(Path(row["wav"]).is_file() for row in some.rows)
+    with pytest.raises(ManifestError, match="has no train-clean-100"):
+        shutil.rmtree(librispeech / "train-clean-100")
+        prepare_pool(corpus, tmp_path / "n", librispeech)
+    prepare_pool(corpus, tmp_path / "o")
+    assert not (tmp_path / "o/probe.csv").exists()
+    aligned.write_text("utt_id,start,end,phone\nnobody,0,0.1,x\n")
+    with pytest.raises(ManifestError, match="align no utterance"):
+        prepare_pool(corpus, tmp_path / "p", None, [aligned])

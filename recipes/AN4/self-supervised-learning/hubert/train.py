@@ -1,0 +1,1 @@
+../../../MiniSpeech/self-supervised-learning/hubert/train.py
