@@ -5,6 +5,9 @@ every padded frame masked on the way: an utterance gives the same hidden
 frames alone and in a padded batch.
 """
 
+import pickle
+from pathlib import Path
+
 import torch
 from speechbrain.lobes.models.transformer.Conformer import (
     ConformerEncoder,
@@ -80,6 +83,41 @@ class ChannelDropout(torch.nn.Module):
         return x * (kept / (1.0 - self.p)).to(x.dtype)
 
 
+def load_weights(module, path):
+    """Puts a file's weights into a module; no code in the file is run.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+    path : str or Path
+        Written by ``torch.save`` of its ``state_dict``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is of another architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there are no weights")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(f"{path} holds more than weights: not read") from None
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [
+            tuple(some[name].shape) if name in some else "missing"
+            for some in (found, wanted)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{path} is of another architecture: {name} is {shapes[0]} "
+                f"there and {shapes[1]} here"
+            )
+    module.load_state_dict(found)
+
+
 class ConformerLobe(torch.nn.Module):
     """Features -> hidden frames: subsampling, then Conformer layers.
 
@@ -101,6 +139,9 @@ class ConformerLobe(torch.nn.Module):
         Adds sines and cosines of each frame's place, beside the relative
         places that attention knows: for an encoder that is trained on
         visible frames alone.
+    weights : str or Path, optional
+        Those of a lobe of the same sizes to begin with, e.g. the
+        ``encoder.ckpt`` of a pre-training.
 
     Example
     -------
@@ -123,6 +164,7 @@ class ConformerLobe(torch.nn.Module):
         channels=32,
         frontend="convolution",
         places=False,
+        weights=None,
     ):
         super().__init__()
         if frontend not in FRONTENDS:
@@ -155,6 +197,8 @@ class ConformerLobe(torch.nn.Module):
             for name, child in parent.named_children():
                 if isinstance(child, torch.nn.Dropout):
                     setattr(parent, name, ChannelDropout(child.p))
+        if weights is not None:
+            load_weights(self, weights)
 
     @property
     def grid(self):

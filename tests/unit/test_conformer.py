@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,3 +53,30 @@ def test_channel_dropout_keeps_the_mean_and_shares_its_mask():
 def test_impossible_settings_are_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+class Bomb:
+    """Would run code if it were unpickled."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_weights_of_a_pre_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = {"d_model": 16, "num_layers": 1, "d_ffn": 16}
+    before = ConformerLobe(20, **sizes).eval()
+    torch.save(before.state_dict(), "encoder.ckpt")
+    after = ConformerLobe(20, **sizes, weights="encoder.ckpt").eval()
+    feats, lengths = torch.randn(1, 30, 20), torch.ones(1)
+    assert torch.equal(before(feats, lengths)[0], after(feats, lengths)[0])
+    with pytest.raises(ValueError, match=r"another architecture: .*missing"):
+        ConformerLobe(20, **{**sizes, "num_layers": 2}, weights="encoder.ckpt")
+    with pytest.raises(ValueError, match=r"is \(16, .* there and \(8, "):
+        ConformerLobe(20, **{**sizes, "d_model": 8}, weights="encoder.ckpt")
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        ConformerLobe(20, **sizes, weights="elsewhere.ckpt")
+    torch.save({"bomb": Bomb()}, "bomb.ckpt")
+    with pytest.raises(ValueError, match="more than weights"):
+        ConformerLobe(20, **sizes, weights="bomb.ckpt")
+    assert not Path("exploded").exists()
