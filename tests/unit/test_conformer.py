@@ -72,7 +72,7 @@ def test_weights_of_a_pre_training(tmp_path, monkeypatch):
     assert torch.equal(before(feats, lengths)[0], after(feats, lengths)[0])
     with pytest.raises(ValueError, match=r"another architecture: .*missing"):
         ConformerLobe(20, **{**sizes, "num_layers": 2}, weights="encoder.ckpt")
-    with pytest.raises(ValueError, match=r"is \(16, .* there and \(8, "):
+    with pytest.raises(ValueError, match=r"is \(16.* there and \(8"):
         ConformerLobe(20, **{**sizes, "d_model": 8}, weights="encoder.ckpt")
     with pytest.raises(FileNotFoundError, match="no weights"):
         ConformerLobe(20, **sizes, weights="elsewhere.ckpt")
