@@ -183,6 +183,27 @@ def main(arguments=None):
     )
     represent.set_defaults(run_command=commands.represent)
 
+    voices = kinds.add_parser(
+        "anonymise", help="change the voices of a folder of speech"
+    )
+    voices.add_argument("source", help="folder; what is no audio is copied")
+    voices.add_argument("target", help="folder, to be made or gone on with")
+    voices.add_argument(
+        "--method",
+        default="mcadams",
+        choices=("mcadams", "vtln", "pitch"),
+        help="poles of linear prediction, formants, or pitch",
+    )
+    voices.add_argument(
+        "--factor",
+        nargs="+",
+        type=float,
+        default=[],
+        help="of the method; of two, one is drawn between them for each file",
+    )
+    voices.add_argument("--seed", type=int, default=0)
+    voices.set_defaults(run_command=commands.anonymise)
+
     speech = kinds.add_parser(
         "make-minispeech", help="synthesise the embedded corpus, any size"
     )

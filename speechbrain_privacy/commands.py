@@ -229,6 +229,37 @@ def represent(options):
         write_json(options.json, found)
 
 
+def anonymise(options):
+    """The command ``anonymise``; 1 if a file could not be read."""
+    from speechbrain_privacy.augment.files import anonymise_folder
+    from speechbrain_privacy.augment.mcadams import McAdams
+    from speechbrain_privacy.augment.voices import Pitch, VocalTract
+
+    kinds = {"mcadams": McAdams, "vtln": VocalTract, "pitch": Pitch}
+    kind, numbers = kinds[options.method], options.factor
+    if len(numbers) > 2:
+        raise ValueError(f"--factor is one number or two, not {len(numbers)}")
+    given = [(numbers[0], numbers[-1])] if numbers else []
+    made = {}
+
+    def method(wavs, rate):
+        if rate not in made:
+            made[rate] = kind(*given, sample_rate=rate)
+        return made[rate](wavs)
+
+    n_files, unread = anonymise_folder(
+        options.source,
+        options.target,
+        method,
+        {"method": options.method, "factor": numbers},
+        options.seed,
+    )
+    print(f"{n_files - len(unread)} of {n_files} files, in {options.target}")
+    for path, reason in unread:
+        print(f"could not be read: {path}: {reason}", file=sys.stderr)
+    return 1 if unread else 0
+
+
 def demo(options):
     """The command ``demo``."""
     recipe = Path(__file__).parents[1] / "recipes/MiniSpeech/ASR/CTC"

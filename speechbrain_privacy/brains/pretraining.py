@@ -25,6 +25,9 @@ class PretrainingBrain(AdversarialBrain):
         For mask policies that spare silence.
     wav_augment : speechbrain.augment.augmenter.Augmenter, optional
         Applied to training waveforms; labels are replicated with them.
+    perturbation : torch.nn.Module, optional
+        Waveforms -> the same in other voices, with the same timing, for
+        objectives that compare both.
     milestones : Milestones, optional
         Encoders kept on the way.
     **kwargs
@@ -38,6 +41,7 @@ class PretrainingBrain(AdversarialBrain):
         boundaries=None,
         vad=None,
         wav_augment=None,
+        perturbation=None,
         milestones=None,
         **kwargs,
     ):
@@ -46,6 +50,7 @@ class PretrainingBrain(AdversarialBrain):
         self.boundaries = boundaries and boundaries.to(self.device)
         self.vad = vad and vad.to(self.device)
         self.wav_augment = wav_augment
+        self.perturbation = perturbation and perturbation.to(self.device)
         self.milestones = milestones
         self.valid_means = RunningMeans()
 
@@ -89,14 +94,21 @@ class PretrainingBrain(AdversarialBrain):
         else:
             begins = self.boundaries and self.boundaries(x, lengths)[0]
         speech = self.vad and self.vad(x, lengths)[0]
-        x = self.modules.normalize(self.modules.features(x), lengths)
         given = {"codes": codes} if codes is not None else {}
+        if self.perturbation is not None:
+            with torch.no_grad():
+                other = self.perturbation(x)
+            given["other"] = self._features(other, lengths)
+        x = self._features(x, lengths)
         out = self.modules.objective(x, lengths, begins, speech, **given)
         # Each mask of an utterance is a representation of its speaker.
         masks = len(out.hidden) // max(1, len(labels))
         labels = labels.repeat_interleave(masks, dim=0)
         labels = dict(zip(self.attributes, labels.T, strict=True))
         return out, self.attack(out.hidden, out.lengths, labels, stage)
+
+    def _features(self, wavs, lengths):
+        return self.modules.normalize(self.modules.features(wavs), lengths)
 
     def represent(self, batch):
         """Encodes a batch with nothing hidden, to be tapped.
@@ -111,7 +123,7 @@ class PretrainingBrain(AdversarialBrain):
             Frames of the encoder, and their relative lengths ``[batch]``.
         """
         x, lengths = batch.to(self.device).sig
-        x = self.modules.normalize(self.modules.features(x), lengths)
+        x = self._features(x, lengths)
         hidden, lengths = self.unwrapped("objective").network.encoder(
             x, lengths
         )

@@ -25,7 +25,14 @@ ALLOWED = {
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
     "runs.py": {"audit", "dataio", "experiments"},
-    "commands.py": {"report", "dataio", "experiments", "runs", "masking"},
+    "commands.py": {
+        "report",
+        "dataio",
+        "experiments",
+        "runs",
+        "masking",
+        "augment",
+    },
     "cli.py": {"commands"},
 }
 

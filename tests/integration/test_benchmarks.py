@@ -72,3 +72,15 @@ def test_ssl_step_prints_ratios_of_time_and_memory():
     found = re.findall(r"^ratio (time|memory) \S+ \S+ ([0-9.]+)$", text, re.M)
     assert len(found) == 10
     assert all(float(ratio) > 0 for _, ratio in found)
+
+
+def test_voices_speed_prints_real_times():
+    text = printed("voices_speed.py", "--seconds=2", "--repeats=1")
+    found = re.findall(r"^ratio real_time_(\w+) ([0-9]+)$", text, re.M)
+    assert [name for name, _ in found] == [
+        "mcadams",
+        "vocal_tract",
+        "pitch",
+        "equalizer",
+    ]
+    assert all(int(times) > 1 for _, times in found)

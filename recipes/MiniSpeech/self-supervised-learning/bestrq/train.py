@@ -15,6 +15,7 @@ audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 """
 
 import sys
+from pathlib import Path
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
@@ -33,6 +34,8 @@ from speechbrain_privacy.report.summary import print_runs
 SPLITS = ("train", "valid", "test", "learn", "probe")
 
 if __name__ == "__main__":
+    # Other recipes link to this script; what prepares a corpus lies beside it.
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:

@@ -109,6 +109,8 @@ def generation(hparams_file, run_opts, overrides, teacher=None):
 
 
 if __name__ == "__main__":
+    # Other recipes link to this script; what prepares a corpus lies beside it.
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     ddp_init_group(run_opts)
     overrides = YAML().load(overrides) or {}

@@ -1,0 +1,119 @@
+"""A folder of speech -> the same folder, said by other voices."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import soundfile
+import torch
+from tqdm import tqdm
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".sph")
+#: What was done, in the folder that is written.
+RECORD = "anonymised.json"
+
+
+def anonymise_folder(
+    source, target, method, settings, seed=0, progressbar=True
+):
+    """Changes every audio file, keeps all others.
+
+    A file that is there already is kept, so that a run which was cut off goes
+    on; the result is the same, since what is drawn for a file depends on its
+    name and ``seed`` alone.
+
+    Arguments
+    ---------
+    source, target : str or Path
+        Folders. NIST sphere becomes WAV (``a.sph`` -> ``a.wav``).
+    method : callable
+        ``[1, samples]`` and a sampling rate -> ``[1, samples]``.
+    settings : dict
+        What ``method`` is, to be told from another one.
+    seed : int
+    progressbar : bool
+
+    Returns
+    -------
+    tuple
+        How many audio files there are, and ``(path, reason)`` of those that
+        could not be read.
+
+    Raises
+    ------
+    ValueError
+        If the source holds no audio, or the target was made otherwise.
+    """
+    source, target = Path(source), Path(target)
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source} is not a folder")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"{target} lies in {source}: give another place")
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    audio = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not audio:
+        raise ValueError(f"{source}: holds no {', '.join(SUFFIXES)} files")
+    _remember(target / RECORD, {**settings, "seed": seed})
+    unread = []
+    for path in tqdm(
+        files, desc="anonymise", dynamic_ncols=True, disable=not progressbar
+    ):
+        name = path.relative_to(source)
+        goal = target / name
+        if path.suffix.lower() == ".sph":
+            goal = goal.with_suffix(".wav")
+        if goal.is_file():
+            continue
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        partial = goal.with_name(f".partial-{goal.name}")
+        if path.suffix.lower() not in SUFFIXES:
+            shutil.copyfile(path, partial)
+        else:
+            try:
+                _change(path, partial, goal.suffix, name, method, seed)
+            except (soundfile.LibsndfileError, ValueError) as fault:
+                partial.unlink(missing_ok=True)
+                unread.append((path, str(fault)))
+                continue
+        partial.replace(goal)
+    return len(audio), unread
+
+
+def _change(path, partial, suffix, name, method, seed):
+    info = soundfile.info(path)
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    if not len(samples):
+        raise ValueError("holds no samples")
+    wav = torch.from_numpy(samples.T.copy())
+    if not torch.isfinite(wav).all():
+        raise ValueError("holds NaN or infinity")
+    digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest[:7], "big"))
+        changed = torch.cat([method(row.unsqueeze(0), rate) for row in wav])
+    # Louder than full scale would be clipped.
+    changed = changed / changed.abs().max().clamp(min=1.0)
+    form = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[suffix.lower()]
+    subtype = info.subtype
+    if subtype not in soundfile.available_subtypes(form):
+        subtype = soundfile.default_subtype(form)
+    soundfile.write(partial, changed.T.numpy(), rate, subtype, format=form)
+
+
+def _remember(path, settings):
+    """Refuses a folder that was made otherwise."""
+    text = json.dumps(settings, sort_keys=True, indent=1)
+    if path.is_file():
+        if path.read_text() != text:
+            raise ValueError(
+                f"{path.parent} was made with other settings, see {path.name}: "
+                "give another folder"
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if any(path.parent.iterdir()):
+        raise ValueError(
+            f"{path.parent} is not empty, and no {path.name} says why"
+        )
+    path.write_text(text)
