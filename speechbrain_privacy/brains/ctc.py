@@ -23,13 +23,15 @@ from speechbrain_privacy.nnet.adversaries import EnsembleOutput
 @dataclass
 class CTCOutput:
     """One batch through the model. ``labels`` and ``tokens`` are the batch's
-    own, replicated where augmentation has replicated the audio."""
+    own, replicated where augmentation has replicated the audio;
+    ``bottleneck`` is the loss of a bottleneck, if there is one."""
 
     log_probs: torch.Tensor
     lengths: torch.Tensor
     tokens: torch.Tensor
     token_lengths: torch.Tensor
     attack: EnsembleOutput
+    bottleneck: torch.Tensor | None = None
 
 
 class CTCBrain(AdversarialBrain):
@@ -39,8 +41,9 @@ class CTCBrain(AdversarialBrain):
     ---------
     modules : dict
         ``features`` (waveform -> features), ``normalize``, ``encoder``
-        (features, lengths -> hidden, lengths), ``head`` (hidden -> logits)
-        and, for an adversarial model, ``adversaries``. The Brain adds
+        (features, lengths -> hidden, lengths), ``head`` (hidden -> logits),
+        perhaps ``bottleneck`` between them (``nnet.bottlenecks``) and, for an
+        adversarial model, ``adversaries`` of what leaves it. The Brain adds
         ``log_probs``, whose output is the model's.
     tokenizer : Tokenizer
     attributes : list of str
@@ -113,6 +116,9 @@ class CTCBrain(AdversarialBrain):
             replicated = self.fea_augment.replicate_multiple_labels(*replicated)
         tokens, token_lengths, labels = replicated
         hidden, lengths = self.modules.encoder(x, lengths)
+        passing = None
+        if "bottleneck" in self.modules:
+            hidden, passing = self.modules.bottleneck(hidden, lengths)
         # The head may be larger than a character set turns out to be.
         logits = self.modules.head(hidden)[..., : len(self.tokenizer)]
         attack = self.attack(
@@ -124,6 +130,7 @@ class CTCBrain(AdversarialBrain):
             tokens,
             token_lengths,
             attack,
+            passing,
         )
 
     def represent(self, batch):
@@ -166,7 +173,12 @@ class CTCBrain(AdversarialBrain):
             n = len(outputs.tokens)
             self.train_means.add({"ctc": (task.detach() * n, n)})
             self.train_means.add(self.attack_sums(attack))
-            return task + attack.loss
+            loss = task + attack.loss
+            if outputs.bottleneck is not None:
+                passing = outputs.bottleneck
+                self.train_means.add({"bottleneck": (passing.detach() * n, n)})
+                loss = loss + passing
+            return loss
         self._transcribe(batch, outputs)
         return task
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,9 +61,12 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
         return
     assert results["WER"]["n_speakers"] == 4
     audit = json.loads((tmp_path / "audit.json").read_text())
-    plain = row["Hparam_file"].endswith("conformer.yaml")
-    taps = {"encoder", "posteriors"} | ({"logmel"} if plain else set())
-    assert set(audit["taps"]) == taps
+    further = {
+        "conformer": {"logmel"},
+        "conformer_bottleneck": {"logmel", "codes"},
+        "conformer_adversarial": set(),
+    }[Path(row["Hparam_file"]).stem]
+    assert set(audit["taps"]) == {"encoder", "posteriors"} | further
     # Blank, word start, A, B, C: not the head's spare outputs.
     assert audit["taps"]["posteriors"]["dim"] == 5
     assert "guessing" in done.stdout
