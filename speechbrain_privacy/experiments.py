@@ -188,19 +188,24 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     transcripts = brain.transcripts
     brain.write_transcripts(Path(output_folder) / "test_transcripts.csv")
     rows = {row["ID"]: row for row in data.manifests["test"].rows}
+    words, characters = (
+        [count(ref, hyp) for _, ref, hyp in transcripts]
+        for count in (word_errors, character_errors)
+    )
+    told = [rows[key] for key, _, _ in transcripts]
     results = {
         **_identity(brain, data, name, seed),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
-        "WER": _rate(word_errors, transcripts, rows),
-        "CER": _rate(character_errors, transcripts, rows),
+        "WER": _rate(words, told),
+        "CER": _rate(characters, told),
     }
     results["fairness"] = {
-        column: _fairness(transcripts, rows, column)
+        column: _fairness(words, told, column)
         for column in groups
-        if any(rows[key].get(column) for key, _, _ in transcripts)
+        if any(row.get(column) for row in told)
     }
-    results["by_speaker"] = _by_speaker(transcripts, rows)
+    results["by_speaker"] = _by_speaker(words, told)
     if "seen" in data.datasets:
         results["adversaries"] = {
             "accuracy": brain.adversary_accuracy(
@@ -305,14 +310,13 @@ def _majority(manifest, attribute):
     return max(Counter(values).values()) / len(values) if values else None
 
 
-def _fairness(transcripts, rows, column):
+def _fairness(words, rows, column):
     """Errors per word by group; why not, where they cannot be compared."""
-    counts = [word_errors(ref, hyp) for _, ref, hyp in transcripts]
     lists = (
-        [c.errors for c in counts],
-        [c.reference for c in counts],
-        [rows[key].get("spk_id", "") for key, _, _ in transcripts],
-        [rows[key].get(column, "") for key, _, _ in transcripts],
+        [c.errors for c in words],
+        [c.reference for c in words],
+        [row.get("spk_id", "") for row in rows],
+        [row.get(column, "") for row in rows],
     )
     found = {}
     for name, function in (
@@ -326,21 +330,19 @@ def _fairness(transcripts, rows, column):
     return found
 
 
-def _by_speaker(transcripts, rows):
+def _by_speaker(words, rows):
     """Word errors and reference words of each known speaker."""
     found = {}
-    for key, reference, hypothesis in transcripts:
-        if speaker := rows[key].get("spk_id", ""):
-            counts = word_errors(reference, hypothesis)
-            errors, words = found.get(speaker, (0, 0))
-            found[speaker] = (errors + counts.errors, words + counts.reference)
+    for counts, row in zip(words, rows, strict=True):
+        if speaker := row.get("spk_id", ""):
+            errors, total = found.get(speaker, (0, 0))
+            found[speaker] = (errors + counts.errors, total + counts.reference)
     return found
 
 
-def _rate(count, transcripts, rows):
+def _rate(counts, rows):
     """Percent, with an interval over speakers where these are known."""
-    counts = [count(ref, hyp) for _, ref, hyp in transcripts]
-    speakers = [rows[key].get("spk_id", "") for key, _, _ in transcripts]
+    speakers = [row.get("spk_id", "") for row in rows]
     if "" in speakers or len(set(speakers)) < 2:
         total = sum(counts[1:], counts[0])
         return {"value": total.rate, "n_speakers": len(set(speakers) - {""})}
