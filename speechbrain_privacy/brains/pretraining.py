@@ -28,6 +28,8 @@ class PretrainingBrain(AdversarialBrain):
     perturbation : torch.nn.Module, optional
         Waveforms -> the same in other voices, with the same timing, for
         objectives that compare both.
+    descriptors : Descriptors, optional
+        Waveforms -> what objectives predict of them.
     milestones : Milestones, optional
         Encoders kept on the way.
     **kwargs
@@ -42,6 +44,7 @@ class PretrainingBrain(AdversarialBrain):
         vad=None,
         wav_augment=None,
         perturbation=None,
+        descriptors=None,
         milestones=None,
         **kwargs,
     ):
@@ -51,6 +54,7 @@ class PretrainingBrain(AdversarialBrain):
         self.vad = vad and vad.to(self.device)
         self.wav_augment = wav_augment
         self.perturbation = perturbation and perturbation.to(self.device)
+        self.descriptors = descriptors and descriptors.to(self.device)
         self.milestones = milestones
         self.valid_means = RunningMeans()
 
@@ -99,6 +103,8 @@ class PretrainingBrain(AdversarialBrain):
             with torch.no_grad():
                 other = self.perturbation(x)
             given["other"] = self._features(other, lengths)
+        if self.descriptors is not None:
+            given["targets"] = self.descriptors(x)
         x = self._features(x, lengths)
         out = self.modules.objective(x, lengths, begins, speech, **given)
         # Each mask of an utterance is a representation of its speaker.

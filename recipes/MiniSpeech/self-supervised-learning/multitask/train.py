@@ -1,0 +1,1 @@
+../bestrq/train.py
