@@ -269,15 +269,20 @@ def evaluate_pretraining(
     if probe is not None and alignments is not None:
         sides = parts["train"], parts.get("probe", parts["test"])
 
-        def phones():
-            return probe.run(brain, *sides, alignments, progressbar)
+        def phones(taps=None):
+            return probe.run(brain, *sides, alignments, progressbar, taps)
 
         results["probe"] = probe.settings
         results["phones"] = phones()
         if brain.milestones is not None:
             encoder = brain.unwrapped("objective").network.encoder
             results["curve"] = [
-                {**kept, "error": phones()["encoder"]["error"]["value"]}
+                {
+                    **kept,
+                    "error": phones([probe.curve])[probe.curve]["error"][
+                        "value"
+                    ],
+                }
                 for kept in brain.milestones.revisit(encoder)
             ]
         write_json(Path(output_folder) / RESULTS, results)

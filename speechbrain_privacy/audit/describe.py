@@ -68,9 +68,9 @@ def describe(
     durations = {row["ID"]: row["duration"] for row in manifest.rows}
     draw = np.random.default_rng(seed)
     found, common = {}, {}
-    for name, tap in taps.items():
+    for name in taps:
         data = tapped[name]
-        grid = frame_grid(brain.modules, tap.module)
+        grid = frame_grid(brain.modules, data, manifest)
         kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
         frames = np.asarray(data.frames[kept], np.float64)
         means = np.stack([x.mean(0) for x in data.utterances()])
@@ -114,7 +114,7 @@ def _with_phones(data, grid, manifest, alignments, speakers, settings):
     found = {
         "lidar_phones": _or_why(lidar, frames, phones),
         "alignment": _or_why(alignment, frames[pairs[0]], frames[pairs[1]]),
-        "clusters": asdict(cluster_report(units, phones)),
+        "clusters": _or_why(lambda: asdict(cluster_report(units, phones))),
     }
     for mode in ("within", "across"):
         found[f"abx_{mode}"] = _or_why(

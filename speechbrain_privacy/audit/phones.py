@@ -22,6 +22,8 @@ class PhoneProbe:
         Training frames; of more, as many are drawn.
     penalty : float
         Inverse strength of the L2 penalty.
+    curve : str
+        The tap that is probed on encoders kept on the way.
     folds : int, optional
         Where few utterances are aligned: the probe learns and is tested on
         the test data alone, each of so many groups of speakers being judged
@@ -37,13 +39,22 @@ class PhoneProbe:
     """
 
     def __init__(
-        self, taps, most_frames=50000, penalty=1.0, folds=None, seed=0
+        self,
+        taps,
+        most_frames=50000,
+        penalty=1.0,
+        curve="encoder",
+        folds=None,
+        seed=0,
     ):
+        if taps and curve not in taps:
+            raise ValueError(f"curve is '{curve}', taps are {', '.join(taps)}")
         if folds is not None and folds < 2:
             raise ValueError(f"folds are 2 or more, not {folds}")
         self.taps = taps
         self.most_frames = most_frames
         self.penalty = penalty
+        self.curve = curve
         self.folds = folds
         self.seed = seed
 
@@ -53,7 +64,7 @@ class PhoneProbe:
         names = ("most_frames", "penalty", "folds", "seed")
         return {name: getattr(self, name) for name in names}
 
-    def run(self, brain, train, test, alignments, progressbar=True):
+    def run(self, brain, train, test, alignments, progressbar=True, taps=None):
         """Learns phones of training speakers, is tested on others.
 
         Arguments
@@ -66,6 +77,8 @@ class PhoneProbe:
             As ``dataio.alignments.read_alignments`` returns them; utterances
             that are not in it are left out.
         progressbar : bool
+        taps : list of str, optional
+            Of them; default: all.
 
         Returns
         -------
@@ -76,15 +89,20 @@ class PhoneProbe:
             wrong and all frames of each speaker.
         """
         found = {}
+        taps = {name: self.taps[name] for name in taps or self.taps}
         parts = [test] if self.folds else [train, test]
         data = [
-            extract(brain, self.taps, dataset, progressbar=progressbar)
+            extract(brain, taps, dataset, progressbar=progressbar)
             for dataset, _ in parts
         ]
-        for name, tap in self.taps.items():
-            grid = frame_grid(brain.modules, tap.module)
+        for name in taps:
             labelled = [
-                labelled_frames(some[name], part[1], alignments, *grid)
+                labelled_frames(
+                    some[name],
+                    part[1],
+                    alignments,
+                    *frame_grid(brain.modules, some[name], part[1]),
+                )
                 for some, part in zip(data, parts, strict=True)
             ]
             score = self.score_folds if self.folds else self.score
@@ -178,29 +196,46 @@ class PhoneProbe:
         }
 
 
-def frame_grid(modules, path):
-    """Where a module's frames lie: seconds between them, and of the first.
+def frame_grid(modules, data, manifest):
+    """Where frames lie: seconds between them, and of the middle of the first.
 
     Arguments
     ---------
     modules : torch.nn.Module
-        Of the Brain.
-    path : str
-        Of the module among them, as in ``Tap``.
+        Of the Brain; those that change the frame rate have a ``grid``.
+    data : Representations
+        What was tapped, anywhere.
+    manifest : Manifest
+        Of these utterances, with durations.
 
     Returns
     -------
     tuple of float
-        The ``grid`` of the module or, failing that, of the innermost one
-        around it that has one; else frames come every 10 ms.
+        The grid of a module, or 10 ms, whichever fits how many frames there
+        are.
+
+    Raises
+    ------
+    ValueError
+        If none does.
     """
-    names = path.split(".")
-    while names:
-        module = modules.get_submodule(".".join(names))
-        if hasattr(module, "grid"):
-            return module.grid
-        names.pop()
-    return 0.01, 0.0
+    lasting = {row["ID"]: float(row["duration"]) for row in manifest.rows}
+    seconds = sum(lasting[key] for key in data.ids)
+    grids = {(0.01, 0.0)}
+    grids |= {m.grid for m in modules.modules() if hasattr(m, "grid")}
+    # Each utterance may have a frame more than fits.
+    off = {
+        grid: abs(seconds / grid[0] - len(data.frames)) / len(data.frames)
+        for grid in grids
+    }
+    best = min(off, key=off.get)
+    if off[best] > 0.05 + 2 * len(data) / len(data.frames):
+        raise ValueError(
+            f"frames come every {1000 * seconds / len(data.frames):.1f} ms; "
+            "known are "
+            + ", ".join(f"{1000 * step:g} ms" for step, _ in sorted(grids))
+        )
+    return best
 
 
 def labelled_frames(representations, manifest, alignments, step, first):
@@ -226,19 +261,9 @@ def labelled_frames(representations, manifest, alignments, step, first):
     Raises
     ------
     ValueError
-        If no utterance is aligned, or frames do not come every ``step``.
+        If no utterance is aligned.
     """
     rows = {row["ID"]: row for row in manifest.rows}
-    lasting = sum(float(rows[key]["duration"]) for key in representations.ids)
-    found = lasting / len(representations.frames)
-    # Each utterance may have a frame more than fits.
-    slack = 2 * step * len(representations) / len(representations.frames)
-    if abs(found - step) > 0.05 * step + slack:
-        raise ValueError(
-            f"frames come every {1000 * found:.1f} ms, not every "
-            f"{1000 * step:.1f}: this module keeps another time than the "
-            "encoder around it"
-        )
     frames, phones, speakers = [], [], []
     for key, x in zip(
         representations.ids, representations.utterances(), strict=True

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
+from speechbrain.dataio.dataset import FilteredSortedDynamicItemDataset
 from tqdm import tqdm
 
 from speechbrain_privacy.audit.phones import frame_grid
@@ -83,6 +84,8 @@ class TranscriptProbe:
     frame_seconds : float
         Frames that come more often are stacked up to this, so that features
         and encoders are read at one rate.
+    most_utterances : int
+        To learn on; of more, as many are drawn: their frames are in memory.
     epochs : int
     batch_size : int
         Utterances.
@@ -102,6 +105,7 @@ class TranscriptProbe:
         taps,
         heads=None,
         frame_seconds=0.04,
+        most_utterances=2000,
         epochs=30,
         batch_size=16,
         lr=0.004,
@@ -109,6 +113,7 @@ class TranscriptProbe:
     ):
         self.taps = taps
         self.frame_seconds = frame_seconds
+        self.most_utterances = most_utterances
         self.heads = heads or {"linear": LinearHead, "bilstm": RecurrentHead}
         self.epochs = epochs
         self.batch_size = batch_size
@@ -142,17 +147,25 @@ class TranscriptProbe:
         -------
         dict
             Tap -> head -> ``CER`` in percent with its interval over test
-            speakers, the training's ``losses`` and ``seconds``.
+            speakers, the training's ``losses`` and ``seconds``, and how many
+            of its utterances were ``too_short`` for CTC.
         """
         texts = [_texts(manifest) for _, manifest in (train, test)]
+        dataset, manifest = train
+        if len(texts[0]) > self.most_utterances:
+            draw = np.random.default_rng(self.seed)
+            kept = draw.permutation(sorted(texts[0]))[: self.most_utterances]
+            texts[0] = {key: texts[0][key] for key in kept}
+            dataset = FilteredSortedDynamicItemDataset(dataset, list(kept))
+            train = dataset, manifest
         speakers = {row["ID"]: row["spk_id"] for row in test[1].rows}
         data = [
             extract(brain, self.taps, dataset, progressbar=progressbar)
             for dataset, _ in (train, test)
         ]
         found = {}
-        for tap, where in self.taps.items():
-            step, _ = frame_grid(brain.modules, where.module)
+        for tap in self.taps:
+            step, _ = frame_grid(brain.modules, data[1][tap], test[1])
             many = max(1, round(self.frame_seconds / step))
             sides = [
                 (stacked(some[tap], many), some_texts)
@@ -203,6 +216,13 @@ class TranscriptProbe:
         return {
             "CER": asdict(scaled(interval, 100.0)),
             "losses": losses,
+            # CTC has no loss where there are fewer frames than characters.
+            "too_short": sum(
+                int(count) < len(texts[key])
+                for key, count in zip(
+                    representations.ids, representations.counts, strict=True
+                )
+            ),
             "seconds": time.process_time() - began,
         }
 

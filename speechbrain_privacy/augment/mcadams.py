@@ -15,8 +15,9 @@ RIDGE, FLOOR = 1e-9, 1e-12
 class McAdams(torch.nn.Module):
     """Waveforms -> waveforms of the same length, as another voice.
 
-    Each frame is windowed, whitened by linear prediction, and coloured again
-    by poles whose angles were raised to the power of the coefficient.
+    Each frame is windowed, whitened by linear prediction, coloured again by
+    poles whose angles were raised to the power of the coefficient, and
+    windowed once more: what rings on at its end would be cut off otherwise.
 
     Arguments
     ---------
@@ -27,7 +28,7 @@ class McAdams(torch.nn.Module):
         In Hz.
     order : int
         Of the prediction.
-    window, hop : float
+    hop : float
         Seconds; a window is two hops.
 
     Example
@@ -42,7 +43,6 @@ class McAdams(torch.nn.Module):
         coefficient=0.8,
         sample_rate=16000,
         order=20,
-        window=0.02,
         hop=0.01,
     ):
         super().__init__()
@@ -55,15 +55,13 @@ class McAdams(torch.nn.Module):
             raise ValueError(
                 f"coefficients are positive, the lower one first: {coefficient}"
             )
-        if round(window * sample_rate) != 2 * round(hop * sample_rate):
-            raise ValueError("a window is two hops long")
         self.low, self.high = low, high
         self.order = order
         self.hop = round(hop * sample_rate)
         if self.hop < order:
             raise ValueError(f"{self.hop} samples a hop are too few")
-        # Halves of neighbours sum to one.
-        ramp = torch.hann_window(2 * self.hop, dtype=torch.float64)
+        # Twice applied, halves of neighbours sum to one.
+        ramp = torch.hann_window(2 * self.hop, dtype=torch.float64).sqrt()
         self.register_buffer("window", ramp)
 
     def forward(self, wavs, lengths=None):
@@ -90,7 +88,7 @@ class McAdams(torch.nn.Module):
         power = self.low + (self.high - self.low) * share
         power = power.expand(-1, frames.shape[1]).flatten()
         changed = self._recoloured(frames.flatten(0, 1), power)
-        changed = changed.unflatten(0, (n_rows, -1))
+        changed = (changed * self.window).unflatten(0, (n_rows, -1))
         # Overlap and add: second halves come a hop later.
         first, second = changed.split(self.hop, dim=2)
         pad = torch.nn.functional.pad

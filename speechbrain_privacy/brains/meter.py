@@ -27,6 +27,11 @@ def _fft(shape, dim, *_, out_shape=None, **__):
     return int(2.5 * np.prod(shape) * np.log2(max(2, n)))
 
 
+def _inverse_fft(shape, dim, *_, out_shape=None, **__):
+    """As the way there, of as many real points as come out."""
+    return _fft(out_shape, dim)
+
+
 def _cpu_rnn(x, weight, recurrent, *_, out_shape=None, **__):
     """Two for each weight and frame; ``x [frames, batch, channels]``."""
     return 2 * x[0] * x[1] * int(np.prod(weight) + np.prod(recurrent))
@@ -51,6 +56,7 @@ _ATEN = torch.ops.aten
 #: What torch's own formulas do not count, or not rightly.
 EXTRA = {
     _ATEN._fft_r2c: _fft,
+    _ATEN._fft_c2r: _inverse_fft,
     _ATEN.convolution_backward: _conv_backward,
     _ATEN.mkldnn_rnn_layer: _cpu_rnn,
     _ATEN.mkldnn_rnn_layer_backward: _cpu_rnn_backward,

@@ -130,7 +130,8 @@ class Spin(torch.nn.Module):
         scores, targets = [], []
         for x in (hidden, changed):
             x = self.project(x[valid]).float()
-            score = torch.nn.functional.normalize(x, dim=1) @ codes.t()
+            with torch.autocast(x.device.type, enabled=False):
+                score = torch.nn.functional.normalize(x, dim=1) @ codes.t()
             scores.append(score)
             targets.append(
                 sinkhorn(score.detach() / self.epsilon, self.iterations)

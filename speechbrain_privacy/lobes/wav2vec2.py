@@ -1,10 +1,11 @@
 """wav2vec 2.0: tell what is hidden from other frames of the same utterance.
 
 Source: Baevski et al., "wav2vec 2.0: a framework for self-supervised learning
-of speech representations", NeurIPS 2020, section 3. Two deviations: the
-front-end may be patches of a log-mel spectrogram instead of convolutions over
-the waveform, and distractors come from the utterance by construction (another
-speaker's frames as distractors would make the speaker worth knowing).
+of speech representations", NeurIPS 2020, section 3. Deviations: the front-end
+is patches of a log-mel spectrogram instead of convolutions over the waveform,
+the encoder a Conformer, masks are any policy's, and distractors come from the
+utterance by construction (another speaker's frames as distractors would make
+the speaker worth knowing).
 """
 
 import torch
@@ -92,7 +93,9 @@ class GumbelQuantizer(torch.nn.Module):
         codes : torch.Tensor
             Which of ``n_codes ** n_groups`` each frame is, ``[frames]``.
         diversity : torch.Tensor
-            The loss that keeps all entries in use, from 0 to 1 (equation 4).
+            The loss that keeps all entries in use, from 0 to 1: one less the
+            share of entries in use, by perplexity (as in fairseq; the paper's
+            equation 4 is the entropy itself).
         """
         scores = self.scores(x).float().unflatten(1, (self.n_groups, -1))
         shares = scores.softmax(2)
@@ -282,7 +285,8 @@ def contrast(guesses, targets, codes, counts, temperature, n_negatives=None):
     loss = whole.logsumexp(2) - positive
     counted = valid & (counts > 1).unsqueeze(1)
     # Where every frame is the same code, nothing has been told apart.
-    nearest = whole.detach().argmax(2) == 0
+    # Where targets coincide, being as near as another is no success either.
+    nearest = (negative < positive.unsqueeze(2)).all(2)
     correct = counted & usable.any(2) & nearest
     return loss[counted].sum(), int(counted.sum()), correct.float().sum()
 

@@ -139,7 +139,7 @@ def write_page(runs, path, comparison=""):
             _table(COSTS_HEADER, lines),
             _note(
                 "Target: the phone error that the first model reaches in the "
-                "end. Operations of training; ratios of geometric means with "
+                "end with each of its seeds. Operations of training; ratios of geometric means with "
                 "Welch's 95 % interval over seeds."
             ),
             _picture(

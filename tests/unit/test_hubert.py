@@ -87,8 +87,12 @@ def test_nothing_hidden_and_bad_input():
     assert (float(out.loss.detach()), out.count) == (0.0, 0)
     with pytest.raises(ValueError, match="needs the cluster"):
         model(feats, LENGTHS)
-    with pytest.raises(ValueError, match="6 codes for 7 frames"):
-        model(feats, LENGTHS, codes=codes(n=6))
+    with pytest.raises(ValueError, match="5 codes for 7 frames"):
+        model(feats, LENGTHS, codes=codes(n=5))
+    # Lengths round: one code more or less is none that is known, or unused.
+    model.network.policy = Given([[1] * 7, [1] * 5 + [0] * 2])
+    for n, count in ((6, 6 + 5), (8, 7 + 5)):
+        assert model(feats, LENGTHS, codes=codes(n=n)).count == count
     with pytest.raises(ValueError, match="visible_weight"):
         Hubert(network(FixedSpans()), 5, visible_weight=2.0)
     with pytest.raises(ValueError, match="must be 0"):

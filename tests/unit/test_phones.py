@@ -63,24 +63,31 @@ def test_errors_and_the_majority():
 @pytest.mark.parametrize("frontend", ["convolution", "patches"])
 def test_encoders_know_where_their_frames_lie(frontend):
     lobe = ConformerLobe(8, 16, num_layers=1, frontend=frontend)
-    modules = torch.nn.ModuleDict({"a": torch.nn.Sequential(lobe)})
-    step, first = frame_grid(modules, "a.0")
-    # A layer inside has frames where the encoder has them.
-    assert frame_grid(modules, "a.0.layers.layers.0") == (step, first)
+    step, first = lobe.grid
     feats = torch.randn(1, 41, 8, requires_grad=True)
     out, _ = lobe.subsampling(feats, torch.tensor([41]))
     for i in (1, 3, 7):
         (grad,) = torch.autograd.grad(out[0, i, 0], feats, retain_graph=True)
         seen = grad.abs().sum(2)[0].nonzero().squeeze(1).float()
         assert float(seen.mean()) / 100 == pytest.approx(first + step * i)
-    assert frame_grid(modules, "a") == (0.01, 0.0)
 
 
-def test_frames_at_another_rate_are_refused():
-    data = Representations.of({"a": np.zeros((20, 1))})
-    alignments = {"a": [(0.0, 1.0, "x")]}
-    with pytest.raises(ValueError, match="every 50.0 ms, not every 100.0"):
-        labelled_frames(data, MANIFEST, alignments, 0.1, 0.05)
+def test_the_rate_is_what_fits_the_frames():
+    modules = torch.nn.Sequential(
+        ConformerLobe(8, d_model=8, num_layers=1, nhead=1, stride=4)
+    )
+    lasting = {"ID": "a", "duration": 3.0, "spk_id": "s"}
+    manifest = SimpleNamespace(path="m.csv", rows=[lasting])
+
+    def grid(n):
+        data = Representations.of({"a": np.zeros((n, 1))})
+        return frame_grid(modules, data, manifest)
+
+    # Wherever it is tapped: the encoder's rate, or that of features.
+    assert grid(75) == grid(76) == modules[0].grid
+    assert grid(300) == grid(301) == (0.01, 0.0)
+    with pytest.raises(ValueError, match="every 20.0 ms; known are 10 ms, 40"):
+        grid(150)
 
 
 def test_folds_judge_each_speaker_by_the_others():

@@ -25,9 +25,9 @@ def run(name, seed, factor, errors=(60.0, 50.0, 40.0)):
 
 RUNS = [
     run("fixed", 1, 1.0),
-    run("fixed", 2, 1.0),
+    run("fixed", 2, 1.0, (60.0, 50.0, 38.0)),
     run("half", 1, 0.5),
-    run("half", 2, 0.5),
+    run("half", 2, 0.5, (60.0, 50.0, 38.0)),
     run("bad", 1, 1.0, (60.0, 55.0, 45.0)),
     run("bad", 2, 1.0, (60.0, 50.0, 39.0)),
 ]
@@ -35,9 +35,25 @@ RUNS = [
 
 def test_cost_to_what_the_first_model_reaches():
     lines = {line[0]: line[1:] for line in cost_lines(RUNS)}
-    assert lines["fixed"][:4] == ("40.0 +- 0", "100.0 +- 0", "100.0 +- 0", "1")
-    assert lines["half"][2] == "50.0 +- 0"
-    assert lines["half"][3] == "0.50 [0.50, 0.50]"
+    # The worst seed's 40 % is what both seeds reach, one of them sooner.
+    sooner = 10 ** (1 + 10 / 12)
+    assert lines["fixed"][0] == "39.0 +- 1.4"
+    assert lines["fixed"][3] == "1"
+    mean = (100 + sooner) / 2
+    assert float(lines["fixed"][2].split()[0]) == pytest.approx(mean, abs=0.1)
+    assert float(lines["half"][2].split()[0]) == pytest.approx(
+        mean / 2, abs=0.1
+    )
+    value, low, high = (
+        float(x)
+        for x in lines["half"][3]
+        .replace(",", "")
+        .strip("]")
+        .replace("[", "")
+        .split()
+    )
+    assert value == 0.5
+    assert low < 0.5 < high
     # One of two never gets there: no ratio, which would flatter.
     assert lines["bad"][2].endswith("(1 of 2)")
     assert lines["bad"][3] == "-"
@@ -81,4 +97,4 @@ def test_the_picture_has_every_model():
     assert names == ["fixed", "half", "bad"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert len(lines) == 3 * (2 + 1)
-    assert list(lines[2].get_ydata()) == pytest.approx([60, 50, 40])
+    assert list(lines[2].get_ydata()) == pytest.approx([60, 50, 39])
