@@ -10,7 +10,6 @@ from speechbrain_privacy.audit.describe import describe
 from speechbrain_privacy.audit.representations import Tap
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
-from speechbrain_privacy.dataio.labels import AttributeLabels
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
 from speechbrain_privacy.dataio.speech import (
     load_speech_data,
@@ -128,12 +127,10 @@ def represent_run(
         See ``audit.describe.describe``.
     """
     brain, data, hparams = reopen(folder, {"device": device})
-    speech = data.manifests["test"]
+    dataset, speech = _split(data, "test")
     if manifest is not None:
-        speech = read_manifest(manifest, data_folder)
-    dataset = make_speech_dataset(
-        speech.rows, AttributeLabels([]), hparams["model"]["sample_rate"]
-    )
+        speech = read_manifest(manifest, data_folder, ("spk_id",))
+        dataset = _dataset(speech, data, hparams)
     chosen = hparams["audit"].taps
     if taps:
         chosen = {name: Tap(module) for name, module in taps.items()}
@@ -188,6 +185,8 @@ def reopen(folder, run_opts=None):
     values = re.sub(
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
     )
+    # The run's own checkpoint holds what it began with, changed.
+    values = re.sub(r"(?m)^( +weights: ).*\.ckpt.*$", r"\1null", values)
     # Manifests are there already; who makes them lives in the recipe's folder.
     values = re.sub(r"(?m)^prepare: .*\n(?: +.*\n)*", "", values)
     hparams = load_hyperpyyaml(values)
@@ -266,26 +265,24 @@ def with_attacker_data(data, hparams, manifests):
         [own]
         + [read_manifest(path, root, ("spk_id",)) for path, root in manifests]
     )
+    return _dataset(whole, data, hparams), whole
+
+
+def _dataset(manifest, data, hparams):
+    """What the run's Brain can represent of a manifest."""
+    sample_rate = hparams["model"]["sample_rate"]
     if not reads_words(hparams):
-        dataset = make_speech_dataset(
-            whole.rows, data.labels, hparams["model"]["sample_rate"]
-        )
-        return dataset, whole
-    # SpeechBrain pads no batch without any words; no attacker hears these.
-    words = next(word for word in own.values("wrd") if word)
+        return make_speech_dataset(manifest.rows, data.labels, sample_rate)
+    # SpeechBrain pads no batch without any words; nobody hears these.
+    own = data.manifests["train"].values("wrd")
+    words = next(word for word in own if word)
     # What was left out of the training of CTC is left out here, too.
     kept = {
-        row["ID"]: {**row, "wrd": row["wrd"] or words}
-        for row in whole.rows
+        row["ID"]: {**row, "wrd": row.get("wrd") or words}
+        for row in manifest.rows
         if row["ID"] not in data.skipped
     }
-    dataset = make_dataset(
-        kept,
-        hparams["tokenizer"],
-        data.labels,
-        hparams["model"]["sample_rate"],
-    )
-    return dataset, whole
+    return make_dataset(kept, hparams["tokenizer"], data.labels, sample_rate)
 
 
 def load_suite(path, taps, attributes, **settings):

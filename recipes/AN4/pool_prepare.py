@@ -17,7 +17,11 @@ from an4_prepare import prepare_an4
 from librispeech_prepare import prepare_librispeech
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_privacy.dataio.alignments import read_alignments
+from speechbrain_privacy.dataio.alignments import (
+    alignment_paths,
+    read_alignments,
+)
+from speechbrain_privacy.dataio.identity import remember
 from speechbrain_privacy.dataio.manifest import (
     ManifestError,
     read_manifest,
@@ -44,12 +48,20 @@ def prepare_pool(
         Where the manifests go. Complete ones are kept.
     librispeech_folder : str, optional
         The folder ``LibriSpeech``, or a part of it.
-    alignments : list of str, optional
+    alignments : str or list of str, optional
         Phone alignments; without any there is no ``probe``.
     """
     folder = Path(manifest_folder)
+    alignments = alignment_paths(alignments)
     splits = SPLITS if alignments else SPLITS[:-1]
     targets = {split: folder / f"{split}.csv" for split in splits}
+    remember(
+        folder / "pool.json",
+        {
+            "librispeech_folder": str(librispeech_folder or ""),
+            "alignments": [str(path) for path in alignments],
+        },
+    )
     if all(target.is_file() for target in targets.values()):
         logger.info(f"the manifests are prepared already in {folder}")
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from speechbrain_privacy.dataio.identity import remember
 from speechbrain_privacy.dataio.manifest import (
     DATA_ROOT,
     ManifestError,
@@ -80,6 +81,7 @@ def prepare_splits(data_folder, manifest_folder, **splits):
         Split -> names of parts, e.g. ``train=["train-clean-100"]``.
     """
     folder = Path(manifest_folder)
+    remember(folder / "splits.json", splits)
     for split, parts in splits.items():
         target = folder / f"{split}.csv"
         if target.is_file():

@@ -54,15 +54,21 @@ def anonymise_folder(
     audio = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not audio:
         raise ValueError(f"{source}: holds no {', '.join(SUFFIXES)} files")
+    goals = {}
+    for path in files:
+        goal = target / path.relative_to(source)
+        if path.suffix.lower() == ".sph":
+            goal = goal.with_suffix(".wav")
+        if goal in goals.values():
+            raise ValueError(f"{path} would be written to {goal}, as another")
+        goals[path] = goal
     _remember(target / RECORD, {**settings, "seed": seed})
     unread = []
     for path in tqdm(
         files, desc="anonymise", dynamic_ncols=True, disable=not progressbar
     ):
         name = path.relative_to(source)
-        goal = target / name
-        if path.suffix.lower() == ".sph":
-            goal = goal.with_suffix(".wav")
+        goal = goals[path]
         if goal.is_file():
             continue
         goal.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +95,12 @@ def _change(path, partial, suffix, name, method, seed):
     if not torch.isfinite(wav).all():
         raise ValueError("holds NaN or infinity")
     digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    changed = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest[:7], "big"))
-        changed = torch.cat([method(row.unsqueeze(0), rate) for row in wav])
+        for row in wav:  # channels get one voice
+            torch.manual_seed(int.from_bytes(digest[:7], "big"))
+            changed.append(method(row.unsqueeze(0), rate))
+    changed = torch.cat(changed)
     # Louder than full scale would be clipped.
     changed = changed / changed.abs().max().clamp(min=1.0)
     form = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[suffix.lower()]

@@ -17,6 +17,8 @@ from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 
+#: What adds up.
+COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds")
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
 
@@ -142,6 +144,7 @@ class EfficiencyMeter:
         self.sums = RunningMeans()
         self.shapes, self.flops = [], []
         self.seen = 0
+        self.before = {}
 
     @contextmanager
     def step(self, wavs, lengths):
@@ -184,6 +187,19 @@ class EfficiencyMeter:
             }
         )
 
+    def carry(self, totals):
+        """Adds what was spent before this training, e.g. on its teacher.
+
+        Arguments
+        ---------
+        totals : dict
+            As ``totals`` or ``summary`` returns them. Each call replaces the
+            one before.
+        """
+        self.before = {
+            name: totals[name] for name in (*COSTS, "steps") if name in totals
+        }
+
     def _extrapolated(self, n_rows, n_samples):
         """Frames cost in proportion to their number, attention to pairs."""
         terms = np.array(
@@ -195,23 +211,24 @@ class EfficiencyMeter:
         return max(0.0, float(np.array(here) / scale @ fit))
 
     def totals(self):
-        """Sums over all steps, processes (which must all call this) and
-        resumes: ``flops``, ``audio_seconds``, ``cpu_seconds``,
+        """Sums over all steps, processes (which must all call this),
+        resumes, and what was carried over: ``flops``, ``audio_seconds``, ``cpu_seconds``,
         ``wall_seconds`` (of all processes together) and ``steps``."""
         pooled = self.sums.pooled()
         if not pooled:
-            return {"steps": 0}
+            return {"steps": 0, **self.before}
         total = {name: value for name, (value, _) in pooled.items()}
         # What a counted second of audio would have taken uncounted.
         which = "timed" if total.get("timed_audio") else "counted"
         share = total["audio_seconds"] / max(1e-9, total[f"{which}_audio"])
-        return {
+        spent = {
             "flops": total["flops"],
             "audio_seconds": total["audio_seconds"],
             "cpu_seconds": total[f"{which}_cpu"] * share,
             "wall_seconds": total[f"{which}_wall"] * share,
             "steps": int(pooled["flops"][1]),
         }
+        return {n: x + self.before.get(n, 0) for n, x in spent.items()}
 
     def logged(self):
         """The totals that belong into a log.

@@ -81,6 +81,19 @@ def read_alignments(path):
     return segments
 
 
+def alignment_paths(path):
+    """One path, several or none -> a list.
+
+    Example
+    -------
+    >>> alignment_paths("a.csv"), alignment_paths(None)
+    (['a.csv'], [])
+    """
+    if not path:
+        return []
+    return [path] if isinstance(path, str | Path) else list(path)
+
+
 def load_alignments(path, manifests):
     """Reads alignments and checks them against the audio.
 
@@ -104,7 +117,7 @@ def load_alignments(path, manifests):
     """
     if not path:
         return None
-    paths = [path] if isinstance(path, str | Path) else list(path)
+    paths = alignment_paths(path)
     segments = {}
     for one in paths:
         segments.update(read_alignments(one))

@@ -23,6 +23,8 @@ class SpeechData:
     labels: AttributeLabels
 
 
+#: Splits where frames are hidden.
+MASKED = ("train", "valid", "test")
 #: Frames a second of boundaries, as ``masking`` counts them.
 FRAME_RATE = 100
 
@@ -50,7 +52,8 @@ def load_speech_data(
     sample_rate : int
         In Hz; audio at another rate is an error.
     begins : callable, optional
-        Manifest -> ``{ID: frames}`` where phones begin (``masking.store``).
+        Manifest -> ``{ID: frames}`` where phones begin (``masking.store``),
+        asked of the splits where frames are hidden: train, valid and test.
 
     Returns
     -------
@@ -76,7 +79,10 @@ def load_speech_data(
     return SpeechData(
         {
             split: make_speech_dataset(
-                manifest.rows, labels, sample_rate, begins and begins(manifest)
+                manifest.rows,
+                labels,
+                sample_rate,
+                begins(manifest) if begins and split in MASKED else None,
             )
             for split, manifest in read.items()
         },

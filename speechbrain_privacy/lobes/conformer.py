@@ -104,6 +104,10 @@ def load_weights(module, path):
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(f"{path} holds more than weights: not read") from None
+    except (RuntimeError, KeyError, EOFError, ValueError) as fault:
+        raise ValueError(f"{path} holds no weights: {fault}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no weights by name")
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | found.keys()):
         shapes = [

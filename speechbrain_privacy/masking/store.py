@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from speechbrain_privacy.dataio.alignments import (
     AlignmentError,
+    alignment_paths,
     check_durations,
     inner_boundaries,
     read_alignments,
@@ -40,8 +41,8 @@ class AlignedBoundaries:
 
     Arguments
     ---------
-    path : str
-        CSV ``utt_id,start,end,phone``.
+    path : str or list of str
+        CSV ``utt_id,start,end,phone``, one or several.
 
     Example
     -------
@@ -61,9 +62,11 @@ class AlignedBoundaries:
         """Manifest -> dict; every utterance must be aligned."""
         if not self.path:
             raise AlignmentError(
-                "these masks follow an alignment: give --alignments"
+                "these masks follow an alignment, and none is given"
             )
-        known = read_alignments(self.path)
+        known = {}
+        for path in alignment_paths(self.path):
+            known.update(read_alignments(path))
         for row in manifest.rows:
             if row["ID"] not in known:
                 raise AlignmentError(

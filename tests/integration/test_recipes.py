@@ -197,6 +197,14 @@ def audit_again(folder, toy, monkeypatch, capsys):
     assert again["test"] == before["test"]
     assert again["train"]["manifest"] == "train.csv + more.csv"
     assert again["train"]["speakers"] == 2 * before["train"]["speakers"]
+    # Every tap of a recogniser, at its own rate; a manifest without words.
+    described = ["represent", "moved", "--manifest=more.csv", "--clusters=3"]
+    assert main([*described, f"--data_folder={corpus}", "--json=d.json"]) == 0
+    told = json.loads((folder / "d.json").read_text())["taps"]
+    (folder / "d.json").unlink()
+    assert set(told) == {"logmel", "encoder", "posteriors"}
+    for tap in told.values():
+        assert all(isinstance(x, float) for x in tap["cka"].values()), tap
     raw = again["controls"]["waveform"]["attackers"]
     assert {"raw-cosine", "raw-plda", "raw-snorm", "fusion"} == set(raw)
     # Against itself nothing is protected.

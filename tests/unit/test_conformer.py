@@ -80,3 +80,9 @@ def test_weights_of_a_pre_training(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="more than weights"):
         ConformerLobe(20, **sizes, weights="bomb.ckpt")
     assert not Path("exploded").exists()
+    Path("text.ckpt").write_text("hello")
+    torch.save(torch.ones(3), "tensor.ckpt")
+    Path("cut.ckpt").write_bytes(Path("encoder.ckpt").read_bytes()[:500])
+    for name in ("text", "tensor", "cut"):
+        with pytest.raises(ValueError, match=rf"{name}.ckpt holds"):
+            ConformerLobe(20, **sizes, weights=f"{name}.ckpt")

@@ -211,3 +211,28 @@ def test_a_run_that_never_arrives_is_not_left_out():
 def test_curves_are_checked(costs, errors):
     with pytest.raises(ValueError):
         cost_to_target(costs, errors, 1)
+
+
+def test_what_a_teacher_cost_is_carried_over():
+    layer = torch.nn.Linear(1, 3)
+    meters = [EfficiencyMeter(sample_rate=8) for _ in range(2)]
+    assert meters[1].totals() == {"steps": 0}
+    for meter in meters:
+        with meter.step(torch.ones(2, 16), torch.ones(2)):
+            layer(torch.ones(2, 16, 1))
+    first = meters[0].summary(layer)
+    meters[1].carry(first)
+    meters[1].carry(first)  # a resumed training says so again
+    both = meters[1].totals()
+    assert both["flops"] == 2 * first["flops"] > 0
+    assert both["audio_seconds"] == 2 * first["audio_seconds"]
+    assert both["steps"] == 2
+    assert both["cpu_seconds"] > first["cpu_seconds"]
+    assert "parameters" not in both
+
+
+def test_inverse_transforms_count():
+    counts = []
+    with counted_flops(counts):
+        torch.fft.irfft(torch.fft.rfft(torch.ones(4, 64)), 64)
+    assert counts == [2 * int(2.5 * 4 * 64 * 6)]

@@ -1,9 +1,12 @@
 """HuBERT, its targets, and mixed utterances."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from speechbrain_privacy.audit import units
 from speechbrain_privacy.audit.representations import Representations
 from speechbrain_privacy.audit.units import (
     cepstral_representations,
@@ -138,6 +141,27 @@ def test_cepstral_targets_are_as_many_as_encoder_frames(n_samples):
     feats = torch.randn(1, n_samples // 160 + 1, BINS)
     hidden, _ = net.encoder(feats, torch.ones(1))
     assert found.frames.shape == (hidden.shape[1], 39)
+
+
+def test_teachers_hear_utterances_one_by_one(monkeypatch):
+    """In a padded batch relative lengths round, and a frame can be lost."""
+    asked = {}
+
+    def extract(brain, taps, dataset, batch_size, progressbar):
+        asked.update(batch_size=batch_size, module=taps["teacher"].module)
+        return {"teacher": "frames"}
+
+    monkeypatch.setattr(units, "extract", extract)
+    brain = SimpleNamespace(
+        modules=torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2)}),
+        noprogressbar=True,
+    )
+    source, frames_of = units.teacher_frames(brain, "a")
+    assert frames_of(None) == "frames"
+    assert asked == {"batch_size": 1, "module": "a"}
+    assert units.teacher_frames(brain, "a")[0] == source
+    brain.modules["a"].weight.data += 1
+    assert units.teacher_frames(brain, "a")[0] != source
 
 
 def test_mixing_keeps_the_longer_part_and_the_energy_asked_for():

@@ -118,6 +118,8 @@ def test_a_pool_of_two_corpora(librispeech, tmp_path):
     with pytest.raises(ManifestError, match="has no train-clean-100"):
         shutil.rmtree(librispeech / "train-clean-100")
         prepare_pool(corpus, tmp_path / "n", librispeech)
+    with pytest.raises(ValueError, match="other 'librispeech_folder'"):
+        prepare_pool(corpus, tmp_path / "m", None, [aligned])
     prepare_pool(corpus, tmp_path / "o")
     assert not (tmp_path / "o/probe.csv").exists()
     aligned.write_text("utt_id,start,end,phone\nnobody,0,0.1,x\n")

@@ -229,6 +229,9 @@ def test_a_folder_is_changed_and_its_faults_are_told(folder, tmp_path, capsys):
         assert soundfile.info(folder / name).subtype == (
             soundfile.info(target / name).subtype
         )
+    both, _ = soundfile.read(target / "s1/c.wav")
+    before, _ = soundfile.read(folder / "s1/c.wav")
+    assert np.abs(both - before).max() > 0.01
     # Cut off, and gone on with: the same bytes, nothing made twice.
     wanted = (target / "s1/b.flac").read_bytes()
     kept = (target / "a.wav").stat().st_mtime_ns
@@ -258,9 +261,27 @@ def test_folders_that_would_be_spoilt_are_refused(folder, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")
     assert "is not empty" in fails(folder, tmp_path / "full")
+    assert "between 0.5 and 2" in fails(
+        folder, tmp_path / "z", "--method=vtln", "--factor", 3
+    )
+    assert not (tmp_path / "z").exists()
+    (folder / "a.sph").write_bytes(b"")
+    assert "a.wav, as another" in fails(folder, tmp_path / "z")
+    (folder / "a.sph").unlink()
     assert "one number or two" in fails(
         folder, tmp_path / "y", "--factor", 1, 2, 3
     )
+
+
+def test_channels_of_a_file_get_one_voice(tmp_path):
+    (tmp_path / "in").mkdir()
+    one = 0.1 * np.random.default_rng(0).normal(size=(3000, 1))
+    soundfile.write(tmp_path / "in/a.wav", one.repeat(2, 1), 22050, "FLOAT")
+    arguments = ["anonymise", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main([*arguments, "--factor", "0.5", "0.9"]) == 0
+    changed, rate = soundfile.read(tmp_path / "out/a.wav")
+    assert rate == 22050
+    assert np.array_equal(changed[:, 0], changed[:, 1])
 
 
 def test_sphere_becomes_wav_and_loud_files_are_not_clipped(tmp_path):

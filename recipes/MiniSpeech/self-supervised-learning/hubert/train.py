@@ -16,6 +16,7 @@ audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -38,8 +39,9 @@ from speechbrain_privacy.report.summary import print_runs
 SPLITS = ("train", "valid", "test", "learn", "probe")
 
 
-def generation(hparams_file, run_opts, overrides, teacher=None):
-    """Trains one model on clusters of cepstra, or of a teacher's frames."""
+def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
+    """Trains one model on clusters of cepstra, or of a teacher's frames;
+    ``folder`` is the teacher's."""
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
     sb.create_experiment_directory(
@@ -96,6 +98,10 @@ def generation(hparams_file, run_opts, overrides, teacher=None):
         checkpointer=hparams["checkpointer"],
         n_classes=data.labels.sizes,
     )
+    # What its teacher has cost is part of what it costs.
+    if teacher is not None and hparams["meter"]:
+        spent = Path(folder) / "efficiency.json"
+        hparams["meter"].carry(json.loads(spent.read_text()))
     fit(
         brain,
         data,
@@ -116,14 +122,16 @@ if __name__ == "__main__":
     overrides = YAML().load(overrides) or {}
     with open(hparams_file, encoding="utf-8") as file:
         last = load_hyperpyyaml(file, overrides)
-    teacher = None
+    teacher = before = None
     for number in range(1, last["generations"]):
-        before = f"{last['output_folder']}/generation-{number}"
-        given = {**overrides, "output_folder": before}
-        hparams, brain, *_ = generation(hparams_file, run_opts, given, teacher)
-        teacher = hparams["teacher"](brain)
+        here = f"{last['output_folder']}/generation-{number}"
+        given = {**overrides, "output_folder": here}
+        hparams, brain, *_ = generation(
+            hparams_file, run_opts, given, teacher, before
+        )
+        teacher, before = hparams["teacher"](brain), here
     hparams, brain, data, alignments = generation(
-        hparams_file, run_opts, overrides, teacher
+        hparams_file, run_opts, overrides, teacher, before
     )
 
     # What has been learnt of other speakers' hidden frames and phones, and
