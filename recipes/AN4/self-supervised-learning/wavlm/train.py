@@ -1,1 +1,1 @@
-../../../MiniSpeech/self-supervised-learning/hubert/train.py
+../../../MiniSpeech/self-supervised-learning/bestrq/train.py

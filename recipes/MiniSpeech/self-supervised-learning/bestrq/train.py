@@ -2,8 +2,11 @@
 
 > python train.py hparams/NAME.yaml --data_folder ROOT
 
-Any speech with manifests (ID, duration, wav, spk_id, gender; wrd for readers)
-instead of the recipe's corpus, with an alignment or none:
+Objectives that predict units (HuBERT, WavLM) train in generations: the first
+predicts clusters of cepstra, each further one clusters of what the one before
+has learnt; the last is the result, the others lie in
+<output_folder>/generation-N. Any speech with manifests (ID, duration, wav,
+spk_id, gender; wrd for readers) instead of the recipe's corpus:
 
 > python train.py hparams/NAME.yaml --data_folder ROOT \
 >     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv \
@@ -14,16 +17,19 @@ audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
+    add_units,
     audit,
     choose_manifests,
     evaluate_pretraining,
@@ -33,11 +39,10 @@ from speechbrain_privacy.report.summary import print_runs
 
 SPLITS = ("train", "valid", "test", "learn", "probe")
 
-if __name__ == "__main__":
-    # Other recipes link to this script; what prepares a corpus lies beside it.
-    sys.path.insert(0, str(Path(sys.argv[0]).parent))
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    ddp_init_group(run_opts)
+
+def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
+    """Trains one model, on a teacher's units if there is one; ``folder`` is
+    the teacher's."""
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
     sb.create_experiment_directory(
@@ -72,6 +77,18 @@ if __name__ == "__main__":
     if hparams["reader"]:
         hparams["reader"].check(learn, data.manifests["test"])
 
+    # Which targets, if they do not come from the features: made once, kept.
+    if targets := hparams["targets"]:
+        source, frames_of = teacher or ("cepstra", targets["first"])
+        add_units(
+            data,
+            Path(hparams["save_folder"]) / "units.npz",
+            targets["n_clusters"],
+            frames_of,
+            source,
+            hparams["seed"],
+        )
+
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](
         modules=hparams["modules"],
@@ -80,6 +97,10 @@ if __name__ == "__main__":
         checkpointer=hparams["checkpointer"],
         n_classes=data.labels.sizes,
     )
+    # What its teacher has cost is part of what it costs.
+    if teacher is not None and hparams["meter"]:
+        spent = Path(folder) / "efficiency.json"
+        hparams["meter"].carry(json.loads(spent.read_text()))
     fit(
         brain,
         data,
@@ -87,6 +108,30 @@ if __name__ == "__main__":
         batch_seconds=hparams["batch_seconds"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
+    )
+
+    return hparams, brain, data, alignments
+
+
+if __name__ == "__main__":
+    # Other recipes link to this script; what prepares a corpus lies beside it.
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    ddp_init_group(run_opts)
+    overrides = YAML().load(overrides) or {}
+    with open(hparams_file, encoding="utf-8") as file:
+        last = load_hyperpyyaml(file, overrides)
+    teacher = before = None
+    targets = last["targets"] or {"generations": 1}
+    for number in range(1, targets["generations"]):
+        here = f"{last['output_folder']}/generation-{number}"
+        given = {**overrides, "output_folder": here}
+        hparams, brain, *_ = generation(
+            hparams_file, run_opts, given, teacher, before
+        )
+        teacher, before = hparams["targets"]["teacher"](brain), here
+    hparams, brain, data, alignments = generation(
+        hparams_file, run_opts, overrides, teacher, before
     )
 
     # What has been learnt of other speakers' hidden frames and phones, and

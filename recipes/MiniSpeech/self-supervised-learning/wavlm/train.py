@@ -1,1 +1,1 @@
-../hubert/train.py
+../bestrq/train.py
