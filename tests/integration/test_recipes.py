@@ -327,3 +327,50 @@ def test_beam_search_decodes(toy_corpus, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:]
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["decoding"] == "beam search"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "yaml", "further"),
+    [
+        ("bestrq", "bestrq_adversarial", ()),
+        ("wavlm", "wavlm", ("--n_clusters=6",)),
+        ("spin", "spin", ()),
+    ],
+)
+def test_pre_training_in_two_processes(
+    toy_corpus, tmp_path, recipe, yaml, further
+):
+    """Targets made once, adversaries and frozen layers alike, in bf16."""
+    done = run(
+        f"MiniSpeech/self-supervised-learning/{recipe}",
+        yaml,
+        "--model={d_model: 16, num_layers: 2, d_ffn: 16}",
+        "--attack={epochs: 8, batch_size: 4}",
+        "--batch_seconds=8",
+        "--number_of_epochs=2",
+        "--alignments=null",
+        "--reader=null",
+        "--precision=bf16",
+        "--device=cpu",
+        "--noprogressbar",
+        *further,
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+        processes=2,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    log = (tmp_path / "train_log.txt").read_text().splitlines()
+    assert len(log) == 2
+    assert (tmp_path / "audit.json").is_file()
+    spent = json.loads((tmp_path / "efficiency.json").read_text())
+    heard = float(log[-1].split("audio hours: ")[1].split()[0].strip(","))
+    # Both processes' speech, and in generations that of the teacher.
+    with toy_corpus[1]["train"].open(newline="") as file:
+        seconds = sum(float(row["duration"]) for row in csv.DictReader(file))
+    epochs = 4 if recipe == "wavlm" else 2
+    assert spent["audio_seconds"] == pytest.approx(3600 * heard, rel=0.01)
+    assert spent["audio_seconds"] == pytest.approx(epochs * seconds, rel=0.35)
+    (last,) = (tmp_path / "save").glob("CKPT*")
+    weights = torch.load(last / "encoder.ckpt", weights_only=True)
+    assert all(torch.isfinite(w).all() for w in weights.values())
