@@ -12,12 +12,9 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.audit.units import (
-    learn_units,
-    read_units,
-    write_units,
-)
+from speechbrain_privacy.audit.units import learn_units
 from speechbrain_privacy.dataio.files import write_json
+from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -148,7 +145,7 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
     identity = " ".join([*prints, str(n_units), str(seed), source])
 
     def make():
-        if read_units(path, identity) is None:
+        if read_ragged(path, identity) is None:
             frames = {
                 split: frames_of(data.datasets[split]) for split in splits
             }
@@ -156,10 +153,10 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
             found = {}
             for some in frames.values():
                 found |= units_of(some)
-            write_units(path, identity, found)
+            write_ragged(path, identity, found)
 
     run_on_main(make)
-    units = read_units(path, identity)
+    units = read_ragged(path, identity)
     for split in splits:
         with_codes(data.datasets[split], units)
 

@@ -5,13 +5,13 @@ import hashlib
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from speechbrain_privacy.audit.representations import (
     Representations,
     Tap,
     extract,
 )
-from speechbrain_privacy.dataio.files import replaced_file
 
 
 def learn_units(train, n_units, most_frames=200_000, seed=0):
@@ -62,49 +62,6 @@ def learn_units(train, n_units, most_frames=200_000, seed=0):
     return units_of
 
 
-def write_units(path, identity, units):
-    """Keeps units, so that a resumed training has the same targets.
-
-    Arguments
-    ---------
-    path : str or Path
-    identity : str
-        Of what they were made of.
-    units : dict
-        ID -> int64 ``[frames]``.
-    """
-    with replaced_file(path, mode="wb") as file:
-        np.savez_compressed(
-            file,
-            identity=identity,
-            ids=list(units),
-            counts=[len(some) for some in units.values()],
-            units=np.concatenate(list(units.values())),
-        )
-
-
-def read_units(path, identity):
-    """What ``write_units`` has kept, or None if it was of something else.
-
-    Arguments
-    ---------
-    path : str or Path
-    identity : str
-
-    Returns
-    -------
-    dict or None
-    """
-    try:
-        with np.load(path) as kept:
-            if str(kept["identity"]) != identity:
-                return None
-            parts = np.split(kept["units"], kept["counts"].cumsum()[:-1])
-            return dict(zip(kept["ids"].tolist(), parts, strict=True))
-    except FileNotFoundError:
-        return None
-
-
 def cepstral_representations(dataset, cepstra, stride):
     """Frames of an encoder's rate, before there is an encoder.
 
@@ -125,7 +82,7 @@ def cepstral_representations(dataset, cepstra, stride):
         the next (first and second differences).
     """
     found = {}
-    for item in dataset:
+    for item in tqdm(dataset, desc="cepstra", dynamic_ncols=True, leave=False):
         x = cepstra(item["sig"].unsqueeze(0))[0].numpy()
         edges = np.arange(0, len(x), stride)
         means = np.add.reduceat(x, edges) / np.diff([*edges, len(x)])[:, None]

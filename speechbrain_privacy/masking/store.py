@@ -6,13 +6,10 @@ where a phone begins, for ``dataio.speech.load_speech_data``.
 
 import hashlib
 import os
-import zipfile
-import zlib
 
 import numpy as np
 import torch
 from speechbrain.utils.distributed import run_on_main
-from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from speechbrain_privacy.dataio.alignments import (
@@ -23,17 +20,14 @@ from speechbrain_privacy.dataio.alignments import (
     read_alignments,
 )
 from speechbrain_privacy.dataio.audio import read_utterance
-from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.masking.cepstra import STEP
 from speechbrain_privacy.masking.evaluation import find_boundaries
-
-logger = get_logger(__name__)
 
 #: Utterances read at once.
 CHUNK = 256
 #: Of the detectors; another one finds boundaries anew.
 VERSION = 1
-BROKEN = (zipfile.BadZipFile, zlib.error)
 
 
 class AlignedBoundaries:
@@ -121,11 +115,11 @@ def stored_boundaries(manifest, detector):
     fingerprint = _fingerprint(manifest, detector)
 
     def find():
-        if _read(path, fingerprint) is None:
-            _write(path, fingerprint, _find(manifest, detector))
+        if read_ragged(path, fingerprint) is None:
+            write_ragged(path, fingerprint, _find(manifest, detector))
 
     run_on_main(find)
-    known = _read(path, fingerprint)
+    known = read_ragged(path, fingerprint)
     return {name: torch.from_numpy(frames) for name, frames in known.items()}
 
 
@@ -152,30 +146,3 @@ def _find(manifest, detector):
         }
         found.update(find_boundaries(detector, wavs))
     return found
-
-
-def _write(path, fingerprint, frames):
-    with replaced_file(path, mode="wb") as file:
-        np.savez_compressed(
-            file,
-            fingerprint=fingerprint,
-            ids=list(frames),
-            counts=[len(at) for at in frames.values()],
-            frames=np.concatenate(list(frames.values())).astype(np.int32),
-        )
-
-
-def _read(path, fingerprint):
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as kept:
-            if str(kept["fingerprint"]) != fingerprint:
-                return None
-            pieces = np.split(
-                kept["frames"].astype(np.int64), kept["counts"].cumsum()[:-1]
-            )
-            return dict(zip(kept["ids"].tolist(), pieces, strict=True))
-    except (ValueError, KeyError, OSError, EOFError, *BROKEN) as fault:
-        logger.warning(f"{path} cannot be used and is made anew: {fault}")
-        return None

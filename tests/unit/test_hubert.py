@@ -11,10 +11,9 @@ from speechbrain_privacy.audit.representations import Representations
 from speechbrain_privacy.audit.units import (
     cepstral_representations,
     learn_units,
-    read_units,
-    write_units,
 )
 from speechbrain_privacy.augment.mixing import UtteranceMixing
+from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.lobes.hubert import Hubert
 from speechbrain_privacy.masking.cepstra import CepstralFrames
 from speechbrain_privacy.masking.policies import FixedSpans
@@ -120,10 +119,10 @@ def test_units_are_clusters_of_standardised_channels(tmp_path):
     seen = {(u, k, s) for u, k, s in zip(units, kinds, signs, strict=True)}
     assert len(seen) == 6  # each unit is one kind and one sign
     path = tmp_path / "units.npz"
-    assert read_units(path, "x") is None
-    write_units(path, "x", found)
-    assert read_units(path, "y") is None
-    again = read_units(path, "x")
+    assert read_ragged(path, "x") is None
+    write_ragged(path, "x", found)
+    assert read_ragged(path, "y") is None
+    again = read_ragged(path, "x")
     assert all(np.array_equal(again[key], found[key]) for key in found)
     with pytest.raises(ValueError, match="two units"):
         learn_units(data, 1)

@@ -1,0 +1,80 @@
+"""Whole numbers of utterances, as many as each has frames, kept in a file."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_privacy.dataio.files import replaced_file
+
+logger = get_logger(__name__)
+
+BROKEN = (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write_ragged(path, identity, numbers):
+    """Keeps numbers with the name of what they were made of.
+
+    Arguments
+    ---------
+    path : str or Path
+        Of an ``.npz`` file.
+    identity : str
+    numbers : dict
+        ID -> array of whole numbers, ``[n]``.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.npz"
+    >>> write_ragged(path, "x", {"u": np.array([3, 4]), "v": np.array([5])})
+    >>> {key: some.tolist() for key, some in read_ragged(path, "x").items()}
+    {'u': [3, 4], 'v': [5]}
+    >>> read_ragged(path, "y")
+    """
+    with replaced_file(Path(path), mode="wb") as file:
+        np.savez_compressed(
+            file,
+            identity=identity,
+            ids=list(numbers),
+            counts=[len(some) for some in numbers.values()],
+            numbers=np.concatenate(list(numbers.values())).astype(np.int32),
+        )
+
+
+def read_ragged(path, identity):
+    """What ``write_ragged`` has kept.
+
+    Arguments
+    ---------
+    path : str or Path
+    identity : str
+
+    Returns
+    -------
+    dict or None
+        ID -> int64 array; None if there is nothing, it cannot be read, or
+        it is of something else: then it has to be made anew.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as kept:
+            if str(kept["identity"]) != identity:
+                return None
+            parts = np.split(
+                kept["numbers"].astype(np.int64), kept["counts"].cumsum()[:-1]
+            )
+            return dict(zip(kept["ids"].tolist(), parts, strict=True))
+    except BROKEN as fault:
+        logger.warning(f"{path} cannot be used and is made anew: {fault}")
+        return None
