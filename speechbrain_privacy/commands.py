@@ -235,11 +235,16 @@ def anonymise(options):
     from speechbrain_privacy.augment.mcadams import McAdams
     from speechbrain_privacy.augment.voices import Pitch, VocalTract
 
-    kinds = {"mcadams": McAdams, "vtln": VocalTract, "pitch": Pitch}
-    kind, numbers = kinds[options.method], options.factor
+    kinds = {
+        "mcadams": (McAdams, [0.8]),
+        "vtln": (VocalTract, [0.87, 1.15]),
+        "pitch": (Pitch, [0.8, 1.25]),
+    }
+    kind, default = kinds[options.method]
+    numbers = options.factor or default
     if len(numbers) > 2:
         raise ValueError(f"--factor is one number or two, not {len(numbers)}")
-    given = [(numbers[0], numbers[-1])] if numbers else []
+    given = [(numbers[0], numbers[-1])]
     # A bad factor is no file's fault.
     made = {16000: kind(*given, sample_rate=16000)}
 
@@ -248,14 +253,17 @@ def anonymise(options):
             made[rate] = kind(*given, sample_rate=rate)
         return made[rate](wavs)
 
-    n_files, unread = anonymise_folder(
+    n_files, n_others, unread = anonymise_folder(
         options.source,
         options.target,
         method,
         {"method": options.method, "factor": numbers},
         options.seed,
     )
-    print(f"{n_files - len(unread)} of {n_files} files, in {options.target}")
+    print(
+        f"{n_files - len(unread)} of {n_files} audio files, in "
+        f"{options.target}; {n_others} other files as they are"
+    )
     for path, reason in unread:
         print(f"could not be read: {path}: {reason}", file=sys.stderr)
     return 1 if unread else 0

@@ -291,7 +291,8 @@ def load_suite(path, taps, attributes, **settings):
     Arguments
     ---------
     path : str or Path
-        ``hparams/attacks/thorough.yaml`` or alike: ``speaker``,
+        ``standard`` or ``thorough``, or a file like those in
+        ``hparams/attacks``: ``speaker``,
         ``attribute``, ``text``, ``speeds``, ``seed``, perhaps ``waveform``.
     taps : dict
         Name -> ``Tap``.
@@ -303,6 +304,10 @@ def load_suite(path, taps, attributes, **settings):
     -------
     Audit
     """
+    path = Path(path)
+    own = Path(__file__).parents[1] / f"hparams/attacks/{path}.yaml"
+    if not path.is_file() and own.is_file():
+        path = own
     with open(path, encoding="utf-8") as file:
         suite = load_hyperpyyaml(file)
     return Audit(

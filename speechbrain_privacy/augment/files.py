@@ -9,7 +9,40 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".sph")
+#: What is read and written, and as what; NIST sphere becomes WAV.
+FORMATS = {
+    ".wav": "WAV",
+    ".wave": "WAV",
+    ".sph": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".au": "AU",
+    ".caf": "CAF",
+}
+#: Speech that cannot be changed here, and is not to slip through either.
+CLOSED = (
+    ".3gp",
+    ".aac",
+    ".ac3",
+    ".amr",
+    ".avi",
+    ".m4a",
+    ".mka",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".pcm",
+    ".ra",
+    ".raw",
+    ".webm",
+    ".wma",
+)
 #: What was done, in the folder that is written.
 RECORD = "anonymised.json"
 
@@ -17,9 +50,9 @@ RECORD = "anonymised.json"
 def anonymise_folder(
     source, target, method, settings, seed=0, progressbar=True
 ):
-    """Changes every audio file, keeps all others.
+    """Changes every audio file, copies what is none.
 
-    A file that is there already is kept, so that a run which was cut off goes
+    A file that is there already is kept, whatever became of its source, so that a run which was cut off goes
     on; the result is the same, since what is drawn for a file depends on its
     name and ``seed`` alone.
 
@@ -37,8 +70,8 @@ def anonymise_folder(
     Returns
     -------
     tuple
-        How many audio files there are, and ``(path, reason)`` of those that
-        could not be read.
+        How many audio files there are, how many others were copied, and
+        ``(path, reason)`` of audio that could not be read.
 
     Raises
     ------
@@ -51,29 +84,35 @@ def anonymise_folder(
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{target} lies in {source}: give another place")
     files = sorted(path for path in source.rglob("*") if path.is_file())
-    audio = [path for path in files if path.suffix.lower() in SUFFIXES]
+    kinds = (*FORMATS, *CLOSED)
+    audio = [path for path in files if path.suffix.lower() in kinds]
     if not audio:
-        raise ValueError(f"{source}: holds no {', '.join(SUFFIXES)} files")
+        raise ValueError(f"{source}: holds no {', '.join(FORMATS)} files")
     goals = {}
     for path in files:
         goal = target / path.relative_to(source)
         if path.suffix.lower() == ".sph":
             goal = goal.with_suffix(".wav")
-        if goal in goals.values():
+        if goal in goals:
             raise ValueError(f"{path} would be written to {goal}, as another")
-        goals[path] = goal
+        goals[goal] = path
     _remember(target / RECORD, {**settings, "seed": seed})
     unread = []
-    for path in tqdm(
-        files, desc="anonymise", dynamic_ncols=True, disable=not progressbar
+    for goal, path in tqdm(
+        goals.items(),
+        desc="anonymise",
+        dynamic_ncols=True,
+        disable=not progressbar,
     ):
         name = path.relative_to(source)
-        goal = goals[path]
+        if path.suffix.lower() in CLOSED:
+            unread.append((path, f"{path.suffix} is not read: convert it"))
+            continue
         if goal.is_file():
             continue
         goal.parent.mkdir(parents=True, exist_ok=True)
         partial = goal.with_name(f".partial-{goal.name}")
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in FORMATS:
             shutil.copyfile(path, partial)
         else:
             try:
@@ -83,7 +122,7 @@ def anonymise_folder(
                 unread.append((path, str(fault)))
                 continue
         partial.replace(goal)
-    return len(audio), unread
+    return len(audio), len(files) - len(audio), unread
 
 
 def _change(path, partial, suffix, name, method, seed):
@@ -103,7 +142,7 @@ def _change(path, partial, suffix, name, method, seed):
     changed = torch.cat(changed)
     # Louder than full scale would be clipped.
     changed = changed / changed.abs().max().clamp(min=1.0)
-    form = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[suffix.lower()]
+    form = FORMATS[suffix.lower()]
     subtype = info.subtype
     if subtype not in soundfile.available_subtypes(form):
         subtype = soundfile.default_subtype(form)

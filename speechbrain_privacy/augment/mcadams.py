@@ -51,9 +51,10 @@ class McAdams(torch.nn.Module):
             if isinstance(coefficient, list | tuple)
             else (coefficient, coefficient)
         )
-        if not 0.0 < low <= high:
+        if not 0.5 <= low <= high <= 2.0:
             raise ValueError(
-                f"coefficients are positive, the lower one first: {coefficient}"
+                "coefficients lie between 0.5 and 2, the lower one first: "
+                f"{coefficient}"
             )
         self.low, self.high = low, high
         self.order = order

@@ -165,7 +165,7 @@ def test_draws_are_for_each_waveform_and_settings_are_checked():
         first, second = change(torch.cat([wav, wav]))
         assert (first - second).abs().max() > 1e-3
     for wrong in (lambda: McAdams(0.0), lambda: McAdams((0.9, 0.8))):
-        with pytest.raises(ValueError, match="positive"):
+        with pytest.raises(ValueError, match="between 0.5 and 2"):
             wrong()
     with pytest.raises(ValueError, match="few"):
         McAdams(sample_rate=1000)
@@ -189,6 +189,7 @@ def folder(tmp_path):
         )
     (source / "s1/b.txt").write_text("HELLO")
     (source / "broken.wav").write_bytes(b"no audio")
+    (source / "talk.m4a").write_bytes(b"speech of somebody")
     return source
 
 
@@ -204,7 +205,10 @@ def test_a_folder_is_changed_and_its_faults_are_told(folder, tmp_path, capsys):
     ]
     assert main(arguments) == 1  # a file could not be read
     told = capsys.readouterr()
-    assert "3 of 4 files" in told.out
+    assert "3 of 5 audio files" in told.out
+    assert "1 other files" in told.out
+    assert "talk.m4a: .m4a is not read" in told.err
+    assert not (target / "talk.m4a").exists()
     assert f"could not be read: {folder / 'broken.wav'}" in told.err
     made = {
         str(path.relative_to(target))
@@ -237,6 +241,7 @@ def test_a_folder_is_changed_and_its_faults_are_told(folder, tmp_path, capsys):
     kept = (target / "a.wav").stat().st_mtime_ns
     (target / "s1/b.flac").unlink()
     (folder / "broken.wav").unlink()
+    (folder / "talk.m4a").unlink()
     assert main(arguments) == 0
     assert (target / "s1/b.flac").read_bytes() == wanted
     assert (target / "a.wav").stat().st_mtime_ns == kept
@@ -253,6 +258,7 @@ def test_folders_that_would_be_spoilt_are_refused(folder, tmp_path, capsys):
         return capsys.readouterr().err
 
     (folder / "broken.wav").unlink()
+    (folder / "talk.m4a").unlink()
     target = tmp_path / "out"
     assert main(["anonymise", str(folder), str(target), "--method=vtln"]) == 0
     assert "other settings" in fails(folder, target, "--method=pitch")
@@ -289,14 +295,14 @@ def test_sphere_becomes_wav_and_loud_files_are_not_clipped(tmp_path):
     source.mkdir()
     x = np.sin(np.arange(2000) / 9)
     soundfile.write(source / "a.sph", 0.9 * x, RATE, format="NIST")
-    n_files, unread = anonymise_folder(
+    n_files, n_others, unread = anonymise_folder(
         source,
         tmp_path / "out",
         lambda wav, rate: 3 * wav,
         {},
         progressbar=False,
     )
-    assert (n_files, unread) == (1, [])
+    assert (n_files, n_others, unread) == (1, 0, [])
     y, _ = soundfile.read(tmp_path / "out/a.wav")
     assert np.abs(y).max() == pytest.approx(1.0, abs=1e-3)
     assert y / np.abs(y).max() == pytest.approx(x / np.abs(x).max(), abs=2e-3)

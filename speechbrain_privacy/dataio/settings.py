@@ -1,0 +1,118 @@
+"""A run's settings: what may be given, and what must stay when it goes on."""
+
+from pathlib import Path
+
+import speechbrain as sb
+from hyperpyyaml import resolve_references
+from ruamel.yaml import YAML
+
+#: What a run that goes on may have otherwise: how far, where the data are, and
+#: what is asked of it afterwards.
+FREE = {
+    "number_of_epochs",
+    "epoch_counter",
+    "num_workers",
+    "ckpt_interval_minutes",
+    "data_folder",
+    "librispeech_folder",
+    "prepare",
+    "alignments",
+    "searcher",
+    "attack",
+    "audit",
+    "taps",
+    "probe",
+    "reader",
+    "reader_epochs",
+}
+
+
+def begin_run(hparams_file, overrides, output_folder):
+    """Makes the folder of a run, with its settings and script in it.
+
+    Arguments
+    ---------
+    hparams_file : str
+    overrides : str or dict
+        As ``speechbrain.parse_arguments`` gives them.
+    output_folder : str
+
+    Raises
+    ------
+    ValueError
+        If an override names nothing, or the folder holds checkpoints of other
+        settings: they would be taken for these.
+    """
+    check_overrides(hparams_file, overrides)
+    folder = Path(output_folder)
+    before = folder / "hyperparams.yaml"
+    if before.is_file() and any(folder.glob("save/CKPT*")):
+        with open(hparams_file, encoding="utf-8") as file:
+            now = _flat(YAML().load(resolve_references(file, overrides)))
+        for name, value in _flat(YAML().load(before.read_text())).items():
+            if name.split(".")[0] in FREE or name not in now:
+                continue
+            if now[name] != value and not _below(
+                value, now[name], hparams_file
+            ):
+                raise ValueError(
+                    f"{folder} holds a training with {name} {value}, not "
+                    f"{now[name]}: give another --output_folder"
+                )
+    sb.create_experiment_directory(
+        experiment_directory=str(output_folder),
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+
+def check_overrides(hparams_file, overrides):
+    """Refuses overrides inside a block that the block does not have.
+
+    Arguments
+    ---------
+    hparams_file : str
+    overrides : str or dict
+    """
+    if isinstance(overrides, str):
+        overrides = YAML().load(overrides) or {}
+    path = Path(hparams_file)
+    tree = YAML().load(path.read_text(encoding="utf-8"))
+    for name, inside in overrides.items():
+        node = tree.get(name)
+        if not isinstance(inside, dict) or node is None:
+            continue
+        known = set(node) if isinstance(node, dict) else set()
+        tag = str(getattr(node, "tag", "") and node.tag.value or "")
+        if tag.startswith("!include:"):
+            block = path.parent / tag.removeprefix("!include:")
+            known |= set(YAML().load(block.read_text(encoding="utf-8")))
+        elif tag:
+            continue  # an object takes what its constructor takes
+        for key in inside:
+            if key not in known:
+                raise ValueError(
+                    f"--{name}: '{key}' is none of its values: "
+                    f"{', '.join(sorted(known))}"
+                )
+
+
+def _below(value, other, hparams_file):
+    """Whether two paths differ by how the folder is written alone."""
+    if not (isinstance(value, str) and isinstance(other, str)):
+        return False
+    return "/" in value and Path(value).name == Path(other).name
+
+
+def _flat(node, path=""):
+    """A tree -> ``{dotted path: scalar}``."""
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, list):
+        items = enumerate(node)
+    else:
+        return {path: str(getattr(node, "value", node))}
+    found = {}
+    for key, value in items:
+        found |= _flat(value, f"{path}.{key}" if path else str(key))
+    return found

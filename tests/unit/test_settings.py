@@ -1,0 +1,67 @@
+"""A run goes on with the settings that it began with."""
+
+import pytest
+
+from speechbrain_privacy.dataio.settings import begin_run, check_overrides
+
+BLOCK = """\
+weight: 0.5
+size: 3
+"""
+RECIPE = """\
+# A recipe.
+seed: 1
+output_folder: !ref results/<seed>
+number_of_epochs: 3
+lr: 0.1
+adversary: !include:block.yaml
+    size: 4
+table: {a: 1}
+layer: !new:torch.nn.Linear
+    in_features: !ref <adversary[size]>
+    out_features: 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "block.yaml").write_text(BLOCK)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def begin(recipe, overrides=""):
+    begin_run(str(recipe), overrides, recipe.parent / "run")
+    return (recipe.parent / "run/hyperparams.yaml").read_text()
+
+
+def test_a_trained_run_refuses_other_settings(recipe):
+    before = begin(recipe, "adversary: {weight: 0.7}")
+    # Nothing has been trained yet: anything goes.
+    assert begin(recipe) != before
+    (recipe.parent / "run/save/CKPT+1").mkdir(parents=True)
+    kept = begin(recipe)
+    for overrides, message in (
+        ("adversary: {weight: 0.7}", "adversary.weight 0.5, not 0.7"),
+        ("lr: 0.2", "lr 0.1, not 0.2"),
+        ({"adversary": {"size": 5}}, "adversary.size 4, not 5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            begin(recipe, overrides)
+        # What was there is not written over.
+        text = (recipe.parent / "run/hyperparams.yaml").read_text()
+        assert text == kept
+    # Further, or with a version that knows more settings.
+    begin(recipe, "number_of_epochs: 9")
+    (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
+    begin(recipe)
+
+
+def test_overrides_of_what_is_not_there_are_refused(recipe):
+    check_overrides(recipe, "adversary: {weight: 1.0, size: 2}\nseed: 3")
+    check_overrides(recipe, {"table": {"a": 2}, "layer": {"bias": False}})
+    with pytest.raises(ValueError, match=r"--adversary: 'wait' is none of"):
+        check_overrides(recipe, "adversary: {wait: 1.0}")
+    with pytest.raises(ValueError, match=r"--table: 'b' is none of"):
+        check_overrides(recipe, {"table": {"b": 2}})
