@@ -1,0 +1,68 @@
+"""Every recipe through its real ``train.py``, with its own flags."""
+
+import csv
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+ROWS = [
+    row
+    for path in sorted((ROOT / "tests/recipes").glob("*.csv"))
+    for row in csv.DictReader(path.open(newline=""))
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["Hparam_file"])
+def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            row["Script_file"],
+            row["Hparam_file"],
+            f"--output_folder={tmp_path}",
+            "--device=cpu",
+            *shlex.split(row["test_debug_flags"]),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    wanted = row["test_debug_checks"].split("file_exists=[")[1].split("]")[0]
+    for name in wanted.split(","):
+        assert (tmp_path / name).is_file(), name
+    loss = "ctc" if row["Task"].startswith("ASR") else "hidden"
+    log = (tmp_path / "train_log.txt").read_text().splitlines()
+    losses = [
+        float(line.split(f"train {loss}: ")[1].split(",")[0].split(" - ")[0])
+        for line in log
+    ]
+    assert losses[-1] < losses[0]
+    results = json.loads((tmp_path / "results.json").read_text())
+    if loss == "hidden":
+        assert results["hidden frames"]["hidden"] > 0
+        (encoder,) = (tmp_path / "save").glob("CKPT*/encoder.ckpt")
+        assert torch.load(encoder, weights_only=True)
+        audit = json.loads((tmp_path / "audit.json").read_text())
+        assert set(audit["taps"]) >= {"encoder"}
+        assert "guessing" in done.stdout
+        return
+    assert results["WER"]["n_speakers"] == 4
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    further = {
+        "conformer": {"logmel"},
+        "conformer_bottleneck": {"logmel", "codes"},
+        "conformer_adversarial": set(),
+    }[Path(row["Hparam_file"]).stem]
+    assert set(audit["taps"]) == {"encoder", "posteriors"} | further
+    # Blank, word start, A, B, C: not the head's spare outputs.
+    assert audit["taps"]["posteriors"]["dim"] == 5
+    assert "guessing" in done.stdout
