@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import speechbrain as sb
 from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
 
@@ -27,8 +26,8 @@ FREE = {
 }
 
 
-def begin_run(hparams_file, overrides, output_folder):
-    """Makes the folder of a run, with its settings and script in it.
+def check_settings(hparams_file, overrides, output_folder):
+    """Refuses what would be taken for another run, before anything is written.
 
     Arguments
     ---------
@@ -59,11 +58,6 @@ def begin_run(hparams_file, overrides, output_folder):
                     f"{folder} holds a training with {name} {value}, not "
                     f"{now[name]}: give another --output_folder"
                 )
-    sb.create_experiment_directory(
-        experiment_directory=str(output_folder),
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
 
 
 def check_overrides(hparams_file, overrides):

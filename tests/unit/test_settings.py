@@ -1,8 +1,9 @@
 """A run goes on with the settings that it began with."""
 
 import pytest
+import speechbrain as sb
 
-from speechbrain_privacy.dataio.settings import begin_run, check_overrides
+from speechbrain_privacy.dataio.settings import check_overrides, check_settings
 
 BLOCK = """\
 weight: 0.5
@@ -32,8 +33,11 @@ def recipe(tmp_path):
 
 
 def begin(recipe, overrides=""):
-    begin_run(str(recipe), overrides, recipe.parent / "run")
-    return (recipe.parent / "run/hyperparams.yaml").read_text()
+    """What every ``train.py`` does first."""
+    folder = recipe.parent / "run"
+    check_settings(str(recipe), overrides, folder)
+    sb.create_experiment_directory(str(folder), str(recipe), overrides)
+    return (folder / "hyperparams.yaml").read_text()
 
 
 def test_a_trained_run_refuses_other_settings(recipe):

@@ -20,7 +20,7 @@ from minispeech_prepare import prepare_minispeech
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.asr import load_asr_data
-from speechbrain_privacy.dataio.settings import begin_run
+from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.experiments import (
     SPLITS,
     audit,
@@ -35,7 +35,12 @@ if __name__ == "__main__":
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
-    begin_run(hparams_file, overrides, hparams["output_folder"])
+    check_settings(hparams_file, overrides, hparams["output_folder"])
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
 
     # What goes in: the recipe's manifests or the user's.
     manifests = choose_manifests(

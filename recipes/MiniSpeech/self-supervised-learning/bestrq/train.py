@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.alignments import load_alignments
-from speechbrain_privacy.dataio.settings import begin_run
+from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
     add_units,
@@ -46,7 +46,12 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     the teacher's."""
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
-    begin_run(hparams_file, overrides, hparams["output_folder"])
+    check_settings(hparams_file, overrides, hparams["output_folder"])
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
 
     # What goes in: the recipe's manifests or the user's.
     manifests = choose_manifests(
