@@ -35,12 +35,7 @@ def main(arguments=None):
     report.add_argument("runs", nargs="+", help="output folders of runs")
     report.add_argument("--plot", help="where the picture goes (png, svg, pdf)")
     report.add_argument("--html", help="where a page with everything goes")
-    report.add_argument(
-        "--format",
-        default="text",
-        choices=("text", "markdown", "latex", "csv"),
-        help="of the table",
-    )
+    _add_format(report)
     report.add_argument(
         "--compare",
         action="store_true",
@@ -143,12 +138,7 @@ def main(arguments=None):
     boundaries.add_argument(
         "--sample_rate", type=int, default=16000, help="of the audio"
     )
-    boundaries.add_argument(
-        "--format",
-        default="text",
-        choices=("text", "markdown", "latex", "csv"),
-        help="of the table",
-    )
+    _add_format(boundaries)
     boundaries.set_defaults(run_command=commands.boundaries)
 
     represent = kinds.add_parser(
@@ -176,12 +166,7 @@ def main(arguments=None):
     represent.add_argument("--seed", type=int, default=0)
     represent.add_argument("--device", default="cpu")
     represent.add_argument("--json", help="where the numbers go as JSON")
-    represent.add_argument(
-        "--format",
-        default="text",
-        choices=("text", "markdown", "latex", "csv"),
-        help="of the table",
-    )
+    _add_format(represent)
     represent.set_defaults(run_command=commands.represent)
 
     voices = kinds.add_parser(
@@ -225,6 +210,15 @@ def make_minispeech(arguments=None):
     """The command ``make_minispeech``."""
     return main(
         ["make-minispeech", *(sys.argv[1:] if arguments is None else arguments)]
+    )
+
+
+def _add_format(parser):
+    parser.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "markdown", "latex", "csv"),
+        help="of the table",
     )
 
 

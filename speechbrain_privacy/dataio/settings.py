@@ -26,6 +26,10 @@ FREE = {
 }
 
 
+#: Folders that may be written otherwise, or have moved.
+MOVABLE = ("output_folder", "data_folder")
+
+
 def check_settings(hparams_file, overrides, output_folder):
     """Refuses what would be taken for another run, before anything is written.
 
@@ -47,13 +51,11 @@ def check_settings(hparams_file, overrides, output_folder):
     before = folder / "hyperparams.yaml"
     if before.is_file() and any(folder.glob("save/CKPT*")):
         with open(hparams_file, encoding="utf-8") as file:
-            now = _flat(YAML().load(resolve_references(file, overrides)))
-        for name, value in _flat(YAML().load(before.read_text())).items():
-            if name.split(".")[0] in FREE or name not in now:
+            now = _settings(resolve_references(file, overrides))
+        for name, value in _settings(before.read_text()).items():
+            if name.split(".")[0] in FREE:
                 continue
-            if now[name] != value and not _below(
-                value, now[name], hparams_file
-            ):
+            if now.get(name, value) != value:
                 raise ValueError(
                     f"{folder} holds a training with {name} {value}, not "
                     f"{now[name]}: give another --output_folder"
@@ -91,11 +93,17 @@ def check_overrides(hparams_file, overrides):
                 )
 
 
-def _below(value, other, hparams_file):
-    """Whether two paths differ by how the folder is written alone."""
-    if not (isinstance(value, str) and isinstance(other, str)):
-        return False
-    return "/" in value and Path(value).name == Path(other).name
+def _settings(text):
+    """A YAML -> ``{dotted path: scalar}``; what lies below the run's folder or
+    the data's is named by that, however the folder is written."""
+    found = _flat(YAML().load(text))
+    for root in MOVABLE:
+        folder = found.get(root)
+        if folder:
+            for name, value in found.items():
+                if value == folder or value.startswith(f"{folder}/"):
+                    found[name] = f"<{root}>{value[len(folder) :]}"
+    return found
 
 
 def _flat(node, path=""):

@@ -114,10 +114,9 @@ class BestRQ(torch.nn.Module):
         padding = ~frames_mask(counts, feats.shape[1]).unsqueeze(2)
         feats = feats.masked_fill(padding, 0.0)
         stacked = patched(feats, self.network.encoder.stride)
-        at = out.mask.nonzero(as_tuple=True)
-        row = at[0].div(self.network.masks, rounding_mode="floor")
+        at, shared = out.places()
         # Codes of hidden frames alone: others are not asked for.
-        codes = self.quantizer(stacked[row, at[1]].unsqueeze(0))[0]
+        codes = self.quantizer(stacked[shared].unsqueeze(0))[0]
         logits = self.head(out.guess[at]).float()
         logits = logits.unflatten(1, (self.quantizer.n_books, -1))
         count = len(codes)

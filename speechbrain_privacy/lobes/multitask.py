@@ -100,19 +100,18 @@ class Multitask(torch.nn.Module):
         missing = feats.shape[1] - targets.shape[1]
         targets = torch.nn.functional.pad(targets, (0, 0, 0, max(0, missing)))
         targets = standardised(targets[:, : feats.shape[1]], counts)
-        at = out.mask.nonzero(as_tuple=True)
-        row = at[0].div(self.network.masks, rounding_mode="floor")
+        at, shared = out.places()
         stride = self.network.encoder.stride
         # Of a last frame that is not full, what there is.
         there = patched((~padding).float(), stride).sum(2).clamp(min=1)
 
         def mean_of(x):
             summed = patched(x, stride).unflatten(2, (stride, -1)).sum(2)
-            return (summed / there.unsqueeze(2))[row, at[1]]
+            return (summed / there.unsqueeze(2))[shared]
 
         guess = out.guess[at]
         gaps = {
-            "mel": self.to_mel(guess) - patched(feats, stride)[row, at[1]],
+            "mel": self.to_mel(guess) - patched(feats, stride)[shared],
             "mfcc": self.to_mfcc(guess) - mean_of(feats @ self.dct),
         }
         apart = self.to_descriptors(guess) - mean_of(targets)

@@ -186,7 +186,9 @@ class MaskedEncoder(torch.nn.Module):
             x, slow = self.encoder.subsampling(feats, counts)
         if self.decoder is None:
             hidden = self.encoder.contextualise(x, slow)
-            return MaskedOutput(hidden, mask, slow, hidden, slow, latents)
+            return MaskedOutput(
+                hidden, mask, slow, hidden, slow, latents, self.masks
+            )
         return self._visible_only(x, slow, mask, latents)
 
     def _repeated(self, x):
@@ -214,7 +216,13 @@ class MaskedEncoder(torch.nn.Module):
         places = torch.arange(n_frames, device=x.device)
         guess = self.decoder(full + sinusoids(places, dim).to(x.dtype), counts)
         return MaskedOutput(
-            guess, mask, counts, hidden, seen.clamp(min=1), latents
+            guess,
+            mask,
+            counts,
+            hidden,
+            seen.clamp(min=1),
+            latents,
+            self.masks,
         )
 
 
@@ -223,7 +231,8 @@ class MaskedOutput:
     """``guess [batch, frames, dim]`` for all of ``counts`` frames, ``mask``
     True where hidden; ``hidden`` with ``hidden_counts`` frames is what the
     encoder gave. ``latents [utterances, frames, d_model]`` is what the
-    front-end gave before anything was hidden, if its frames are separate."""
+    front-end gave before anything was hidden, if its frames are separate.
+    Each utterance stands in the others ``masks`` times, one after another."""
 
     guess: torch.Tensor
     mask: torch.Tensor
@@ -231,6 +240,14 @@ class MaskedOutput:
     hidden: torch.Tensor
     hidden_counts: torch.Tensor
     latents: torch.Tensor | None = None
+    masks: int = 1
+
+    def places(self):
+        """Hidden frames: ``(row of a mask, frame)``, to index ``guess``, and
+        ``(utterance, frame)``, to index what masks share."""
+        row, frame = self.mask.nonzero(as_tuple=True)
+        utterance = row.div(self.masks, rounding_mode="floor")
+        return (row, frame), (utterance, frame)
 
     @property
     def hidden_lengths(self):

@@ -196,9 +196,8 @@ class Wav2Vec2(torch.nn.Module):
             their utterance: there is nothing to tell them from.
         """
         out = self.network(feats, lengths, begins, speech)
-        at = out.mask.nonzero(as_tuple=True)
-        row = at[0].div(self.network.masks, rounding_mode="floor")
-        vectors, codes, diversity = self.quantizer(out.latents[row, at[1]])
+        at, shared = out.places()
+        vectors, codes, diversity = self.quantizer(out.latents[shared])
         sums, count, correct = contrast(
             self.from_guess(out.guess[at]),
             self.from_codes(vectors.to(out.guess.dtype)),

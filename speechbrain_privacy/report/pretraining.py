@@ -62,7 +62,7 @@ def cost_lines(runs):
     if not found:
         return []
     first = next(iter(found.values()))
-    target = max(errors[-1] for _, errors in first)
+    target = _target(found)
     # Where all curves are.
     every = [curve for some in found.values() for curve in some]
     low = max(costs[0] for costs, _ in every)
@@ -88,6 +88,11 @@ def cost_lines(runs):
             )
         )
     return lines
+
+
+def _target(found):
+    """What the first model of ``curves`` ends at, with its worst seed."""
+    return max(errors[-1] for _, errors in next(iter(found.values())))
 
 
 def _beside(some, first, target):
@@ -117,14 +122,13 @@ def describe_costs(runs, style="text"):
     lines = cost_lines(runs)
     if not lines:
         return ""
-    found = next(iter(curves(runs).values()))
-    target = max(errors[-1] for _, errors in found)
+    target = _target(curves(runs))
     table = format_lines([COSTS_HEADER, *lines], style)
     return (
         f"{table}\n\nTarget: {target:.1f} % phone error, which {lines[0][0]} "
-        "reaches in the end with each of its seeds. Training operations only, of all steps. Beside "
-        "the first: ratio of geometric means, Welch's 95 % interval over "
-        "seeds."
+        "reaches in the end with each of its seeds. Training operations only, "
+        "of all steps. Beside the first: ratio of geometric means, Welch's "
+        "95 % interval over seeds."
     )
 
 

@@ -18,6 +18,10 @@ lr: 0.1
 adversary: !include:block.yaml
     size: 4
 table: {a: 1}
+pretrained: first/encoder.ckpt
+data_folder: corpus
+phones: !ref <data_folder>/phones.csv
+log: !ref <output_folder>/log.txt
 layer: !new:torch.nn.Linear
     in_features: !ref <adversary[size]>
     out_features: 2
@@ -50,12 +54,18 @@ def test_a_trained_run_refuses_other_settings(recipe):
         ("adversary: {weight: 0.7}", "adversary.weight 0.5, not 0.7"),
         ("lr: 0.2", "lr 0.1, not 0.2"),
         ({"adversary": {"size": 5}}, "adversary.size 4, not 5"),
+        # The same name in another folder is another file.
+        ("pretrained: second/encoder.ckpt", "not second/encoder.ckpt"),
+        ("phones: elsewhere/phones.csv", "not elsewhere/phones.csv"),
     ):
         with pytest.raises(ValueError, match=message):
             begin(recipe, overrides)
         # What was there is not written over.
         text = (recipe.parent / "run/hyperparams.yaml").read_text()
         assert text == kept
+    # The same folders, moved or written otherwise.
+    begin(recipe, {"data_folder": "/moved/corpus"})
+    begin(recipe, {"output_folder": str(recipe.parent / "run")})
     # Further, or with a version that knows more settings.
     begin(recipe, "number_of_epochs: 9")
     (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
