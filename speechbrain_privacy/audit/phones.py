@@ -17,7 +17,7 @@ class PhoneProbe:
     Arguments
     ---------
     taps : dict
-        Name -> ``Tap``.
+        Name -> ``Tap``; those of None are left out.
     most_frames : int
         Training frames; of more, as many are drawn.
     penalty : float
@@ -51,7 +51,7 @@ class PhoneProbe:
             raise ValueError(f"curve is '{curve}', taps are {', '.join(taps)}")
         if folds is not None and folds < 2:
             raise ValueError(f"folds are 2 or more, not {folds}")
-        self.taps = taps
+        self.taps = {name: tap for name, tap in taps.items() if tap}
         self.most_frames = most_frames
         self.penalty = penalty
         self.curve = curve

@@ -77,7 +77,7 @@ class TranscriptProbe:
     Arguments
     ---------
     taps : dict
-        Name -> ``Tap``.
+        Name -> ``Tap``; those of None are left out.
     heads : dict, optional
         Name -> function of channels and tokens that makes a head. Default:
         ``linear`` and ``bilstm``.
@@ -111,7 +111,7 @@ class TranscriptProbe:
         lr=0.004,
         seed=0,
     ):
-        self.taps = taps
+        self.taps = {name: tap for name, tap in taps.items() if tap}
         self.frame_seconds = frame_seconds
         self.most_utterances = most_utterances
         self.heads = heads or {"linear": LinearHead, "bilstm": RecurrentHead}
