@@ -6,6 +6,7 @@ A recipe's ``train.py`` says what goes in; values come from its YAML.
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from pydoc import locate
 
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.distributed import run_on_main
@@ -43,8 +44,9 @@ def choose_manifests(paths, manifest_folder, prepare):
         manifest is the user's and ``seen`` still the recipe's.
     manifest_folder : str
         Where the recipe's own manifests are.
-    prepare : callable
-        Makes them; called only if one of them is used.
+    prepare : dict
+        What makes them, only if one of them is used: ``function``, a dotted
+        name, and its arguments.
 
     Returns
     -------
@@ -68,9 +70,18 @@ def choose_manifests(paths, manifest_folder, prepare):
             "or none of them: speakers of two corpora must not be mixed"
         )
     if all(main):
-        run_on_main(prepare)
+        run_on_main(_prepare, kwargs=prepare)
         return {split: path for split, path in paths.items() if path}
     return {split: paths[split] for split, mine in own.items() if not mine}
+
+
+def _prepare(function, **arguments):
+    found = locate(function)
+    if found is None:
+        raise ValueError(
+            f"prepare: there is no function '{function}' beside the recipe"
+        )
+    found(**arguments)
 
 
 def fit(

@@ -187,8 +187,6 @@ def reopen(folder, run_opts=None):
     )
     # The run's own checkpoint holds what it began with, changed.
     values = re.sub(r"(?m)^( +weights: ).*\.ckpt.*$", r"\1null", values)
-    # Manifests are there already; who makes them lives in the recipe's folder.
-    values = re.sub(r"(?m)^prepare: .*\n(?: +.*\n)*", "", values)
     hparams = load_hyperpyyaml(values)
     given = {split: hparams.get(f"{split}_manifest") for split in EVERY_SPLIT}
     manifests = {

@@ -6,13 +6,15 @@ each zeroed and clipped at every step. Everything random in a step follows
 from (seed, epoch, step, rank), so that a killed run resumes bit-equal.
 """
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import speechbrain as sb
 import torch
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
+from speechbrain_privacy.brains.roles import always_synchronised, by_factor
+from speechbrain_privacy.brains.taps import Taps, detached
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 from speechbrain_privacy.nnet.schedules import Constant
 
@@ -32,11 +34,14 @@ class AdversarialBrain(sb.Brain):
     Arguments
     ---------
     modules : dict
-        Name -> module. ``adversaries`` is an ``AdversaryEnsemble``; all
-        others belong to the model.
+        Name -> module. ``adversaries`` is an ``AdversaryEnsemble``, or
+        ``TappedAdversaries`` where several layers are attacked; all others
+        belong to the model.
     optimizers : dict
         Role (``model``, ``adversaries``) -> function from parameters to an
-        optimizer (``!name:torch.optim.AdamW`` with its settings).
+        optimizer (``!name:torch.optim.AdamW`` with its settings). Modules
+        with ``lr_factors()`` may have parameters that learn more slowly:
+        these get an optimizer of their own for each factor.
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
         Counts the epochs of ``fit``; schedules run over its limit.
     lr_schedules : dict, optional
@@ -127,6 +132,7 @@ class AdversarialBrain(sb.Brain):
         self.train_logger = train_logger
         self.meter = meter
         self.train_means = RunningMeans()
+        self.taps = Taps(self.modules, modules[ADVERSARIES].taps)
         self.epoch = 0
         self.batches_in_epoch = 0
         if checkpointer is not None:
@@ -150,19 +156,24 @@ class AdversarialBrain(sb.Brain):
         return {role: params for role, params in roles.items() if params}
 
     def init_optimizers(self):
-        """One optimizer with one parameter group per role."""
+        """One optimizer per role and factor, each with one group."""
         self.optimizers_dict = {}
+        modules = [self.unwrapped(name) for name in self.modules]
         for role, params in self.role_parameters().items():
             if role not in self.optimizer_classes:
                 raise KeyError(f"optimizers has no entry for role '{role}'")
-            optimizer = self.optimizer_classes[role](params)
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
-            self.optimizers_dict[role] = optimizer
-            if self.checkpointer is not None:
-                self.checkpointer.add_recoverable(
-                    f"{role}_optimizer", optimizer
-                )
+            for factor, some in by_factor(modules, params).items():
+                optimizer = self.optimizer_classes[role](some)
+                for group in optimizer.param_groups:
+                    group["lr"] *= factor
+                    group["initial_lr"] = group["lr"]
+                # SpeechBrain clips the first group of each optimizer alone.
+                name = role if factor == 1.0 else f"{role}_x{factor:g}"
+                self.optimizers_dict[name] = optimizer
+                if self.checkpointer is not None:
+                    self.checkpointer.add_recoverable(
+                        f"{name}_optimizer", optimizer
+                    )
 
     def unwrapped(self, name):
         """The module itself, without its DistributedDataParallel."""
@@ -181,19 +192,26 @@ class AdversarialBrain(sb.Brain):
 
     @property
     def progress(self):
-        """Finished fraction of training at the present step, in [0, 1]."""
-        within = max(0, self.step - 1) / max(1, self.batches_in_epoch)
+        """Finished fraction of training at the present step, in [0, 1].
+
+        The same for all batches whose gradients are accumulated: however many
+        processes share them, a step is taken at the same rate.
+        """
+        batches = max(0, self.step - 1)
+        batches -= batches % self.grad_accumulation_factor
+        within = batches / max(1, self.batches_in_epoch)
         done = (self.epoch - 1 + within) / max(1, self.epoch_counter.limit)
         return min(1.0, max(0.0, done))
 
     def learning_rates(self):
         """Sets and returns the learning rate of every role."""
         rates = {}
-        for role, optimizer in self.optimizers_dict.items():
+        for name, optimizer in self.optimizers_dict.items():
+            role = name.partition("_x")[0]
             factor = self.lr_schedules.get(role, Constant())(self.progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-                rates[role] = group["lr"]
+                rates[name] = group["lr"]
         return rates
 
     # Training
@@ -351,7 +369,8 @@ class AdversarialBrain(sb.Brain):
         Arguments
         ---------
         hidden : torch.Tensor
-            ``[batch, time, dim]``.
+            ``[batch, time, dim]``; adversaries with taps attack these
+            instead.
         lengths : torch.Tensor
             Relative lengths, ``[batch]``.
         labels : dict
@@ -363,17 +382,19 @@ class AdversarialBrain(sb.Brain):
         EnsembleOutput
             Add its ``loss`` to the task loss.
         """
+        if self.taps.paths:
+            hidden = self.taps.take(hidden)
         if stage == sb.Stage.TRAIN:
             while self.spare_adversary_steps > 0:
                 self.spare_adversary_steps -= 1
-                self._adversary_step(hidden.detach(), lengths, labels)
+                self._adversary_step(detached(hidden), lengths, labels)
         return self.modules[ADVERSARIES](hidden, lengths, labels)
 
     def _adversary_step(self, hidden, lengths, labels):
         optimizer = self.optimizers_dict.get(ADVERSARIES)
         if optimizer is None:
             return
-        with self._always_sync(self.modules[ADVERSARIES]):
+        with always_synchronised(self.modules[ADVERSARIES]):
             loss = self.modules[ADVERSARIES](hidden, lengths, labels).loss
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
@@ -383,19 +404,6 @@ class AdversarialBrain(sb.Brain):
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
-
-    @contextmanager
-    def _always_sync(self, module):
-        """Gradients of ``module`` meet over processes even within no_sync."""
-        if not hasattr(module, "require_backward_grad_sync"):
-            yield
-            return
-        before = module.require_backward_grad_sync
-        module.require_backward_grad_sync = True
-        try:
-            yield
-        finally:
-            module.require_backward_grad_sync = before
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         """Only between accumulation groups: no partial gradient is lost."""

@@ -14,6 +14,7 @@ FREE = {
     "ckpt_interval_minutes",
     "data_folder",
     "librispeech_folder",
+    "audio_folder",
     "prepare",
     "alignments",
     "searcher",

@@ -5,6 +5,20 @@ import torch
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 
+class Waveform(torch.nn.Module):
+    """No features at all, and no normalisation: for encoders of waveforms.
+
+    Example
+    -------
+    >>> Waveform()(torch.ones(2, 5), torch.ones(2)).shape
+    torch.Size([2, 5])
+    """
+
+    def forward(self, wavs, lengths=None):
+        """``wavs [batch, samples]`` -> the same."""
+        return wavs
+
+
 def patched(feats, stride):
     """Stacks ``stride`` frames to one, the last filled up with zeros.
 

@@ -84,6 +84,9 @@ class AdversaryEnsemble(torch.nn.Module):
     ['0_spk_id', '1_gender']
     """
 
+    #: It attacks what it is given (``TappedAdversaries`` says where else).
+    taps = {}
+
     def __init__(
         self,
         members=(),

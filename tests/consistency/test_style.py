@@ -17,7 +17,7 @@ ALLOWED = {
     "dataio": {"integrations"},
     "integrations": {"metrics"},
     "augment": set(),
-    "lobes": {"nnet", "masking"},
+    "lobes": {"nnet", "masking", "integrations"},
     "masking": {"nnet", "dataio", "metrics"},
     "brains": {"lobes", "nnet", "dataio", "metrics"},
     "attacks": {"nnet"},

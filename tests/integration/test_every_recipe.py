@@ -61,6 +61,8 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
         "conformer": {"logmel"},
         "conformer_bottleneck": {"logmel", "codes"},
         "conformer_adversarial": set(),
+        "pretrained": {"layer"},
+        "pretrained_adversarial": {"layer"},
     }[Path(row["Hparam_file"]).stem]
     assert set(audit["taps"]) == {"encoder", "posteriors"} | further
     # Blank, word start, A, B, C: not the head's spare outputs.

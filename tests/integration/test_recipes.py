@@ -220,6 +220,69 @@ def test_two_processes_end_in_one_result(toy_corpus, tmp_path):
     assert found["adversaries"]["chance"] == {"spk_id": 0.25, "gender": 0.5}
 
 
+@pytest.mark.parametrize("yaml", ["pretrained", "conformer"])
+def test_two_processes_learn_what_one_does(yaml, toy_corpus, tmp_path):
+    """An epoch is one step of four batches, whoever has them."""
+    from speechbrain_privacy.integrations.huggingface import write_tiny
+
+    source = tmp_path / "tiny"
+    write_tiny(source, "hubert", hidden_size=16, conv_dim=8, dropout=0.0)
+    given = {
+        "pretrained": (
+            f"--model={{source: {source}, lr_factor: 1.0, lr_decay: 0.5, "
+            "spec_augment: false}",
+            "--layer=1",
+        ),
+        "conformer": (
+            "--model={d_model: 16, num_layers: 1, d_ffn: 16, dropout: 0.0}",
+            "--augment_from=1.0",
+        ),
+    }[yaml]
+    weights, losses = [], []
+    for processes, accumulated in ((1, 4), (2, 2)):
+        folder = tmp_path / str(processes)
+        done = run(
+            "AN4/ASR/CTC",
+            yaml,
+            *given,
+            "--augmentation={speeds: [100]}",
+            "--attack={epochs: 8, batch_size: 4}",
+            "--batch_seconds=5",
+            "--lr=0.02",
+            "--number_of_epochs=4",
+            f"--grad_accumulation_factor={accumulated}",
+            "--device=cpu",
+            "--noprogressbar",
+            *own_corpus(toy_corpus),
+            f"--output_folder={folder}",
+            processes=processes,
+            timeout=400,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        spent = json.loads((folder / "efficiency.json").read_text())
+        assert spent["steps"] == 16
+        lines = (folder / "train_log.txt").read_text().splitlines()
+        losses.append(
+            [float(x.split("train ctc: ")[1].split(" ")[0]) for x in lines]
+        )
+        (last,) = (folder / "save").glob("CKPT*")
+        weights.append(
+            {
+                f"{part} {name}": weight
+                for part in ("encoder", "head")
+                for name, weight in torch.load(
+                    last / f"{part}.ckpt", weights_only=True
+                ).items()
+            }
+        )
+    # The log has three digits.
+    assert losses[0][-1] < losses[0][0] - 0.1
+    assert losses[1] == pytest.approx(losses[0], abs=0.011)
+    assert weights[0].keys() == weights[1].keys()
+    for name, weight in weights[0].items():
+        assert torch.allclose(weight, weights[1][name], atol=1e-5), name
+
+
 def test_mixed_precision_trains(toy_corpus, tmp_path):
     done = run(
         "MiniSpeech/ASR/CTC",

@@ -1,11 +1,11 @@
-"""CTC speech recognition on MiniSpeech, the synthetic corpus, plain or adversarial, then audited.
+"""CTC speech recognition, plain or adversarial, then audited.
 
-> python train.py hparams/conformer.yaml
-> python train.py hparams/conformer_adversarial.yaml
+> python train.py hparams/NAME.yaml --data_folder ROOT
 
-Any corpus with manifests (ID, duration, wav, wrd, spk_id, gender) instead:
+Any corpus with manifests (ID, duration, wav, wrd, spk_id, gender) instead of
+the recipe's:
 
-> python train.py hparams/conformer_adversarial.yaml --data_folder ROOT \
+> python train.py hparams/NAME.yaml --data_folder ROOT \
 >     --train_manifest a.csv --valid_manifest b.csv --test_manifest c.csv
 
 Results: <output_folder>/results.json (error rates), audit.json (attackers),
@@ -13,10 +13,10 @@ train_log.txt, test_transcripts.csv.
 """
 
 import sys
+from pathlib import Path
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from minispeech_prepare import prepare_minispeech
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.dataio.asr import load_asr_data
@@ -31,6 +31,8 @@ from speechbrain_privacy.experiments import (
 from speechbrain_privacy.report.summary import print_runs
 
 if __name__ == "__main__":
+    # Other recipes link to this script; what prepares a corpus lies beside it.
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
@@ -46,9 +48,7 @@ if __name__ == "__main__":
     manifests = choose_manifests(
         {split: hparams[f"{split}_manifest"] for split in SPLITS},
         hparams["manifest_folder"],
-        prepare=lambda: prepare_minispeech(
-            hparams["data_folder"], hparams["manifest_folder"]
-        ),
+        hparams["prepare"],
     )
     data = load_asr_data(
         manifests,

@@ -20,7 +20,6 @@ audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 import json
 import sys
 from pathlib import Path
-from pydoc import locate
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
@@ -55,11 +54,10 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     )
 
     # What goes in: the recipe's manifests or the user's.
-    prepare = dict(hparams["prepare"])
     manifests = choose_manifests(
         {split: hparams[f"{split}_manifest"] for split in SPLITS},
         hparams["manifest_folder"],
-        prepare=lambda: locate(prepare.pop("function"))(**prepare),
+        hparams["prepare"],
     )
     if not hparams["alignments"]:
         manifests.pop("probe", None)

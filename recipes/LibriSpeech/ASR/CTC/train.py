@@ -1,0 +1,1 @@
+../../../MiniSpeech/ASR/CTC/train.py

@@ -1,0 +1,61 @@
+"""Which parameters learn together, how fast, and with whom."""
+
+from contextlib import contextmanager
+
+
+def by_factor(modules, parameters):
+    """Parameters by how much slower than their role they learn.
+
+    Arguments
+    ---------
+    modules : iterable of torch.nn.Module
+        Those with ``lr_factors()`` say so for their own: a list of ``(factor,
+        [parameters])``.
+    parameters : iterable of torch.nn.Parameter
+        Of one role.
+
+    Returns
+    -------
+    dict
+        Factor -> parameters, each of which is there once; 1 where nobody
+        says otherwise.
+
+    Example
+    -------
+    >>> import torch
+    >>> class Slow(torch.nn.Linear):
+    ...     def lr_factors(self):
+    ...         return [(0.1, [self.weight])]
+    >>> slow = Slow(2, 2)
+    >>> {f: len(p) for f, p in by_factor([slow], slow.parameters()).items()}
+    {0.1: 1, 1.0: 1}
+    """
+    factors = {}
+    for module in modules:
+        if hasattr(module, "lr_factors"):
+            for factor, some in module.lr_factors():
+                factors.update(dict.fromkeys(some, factor))
+    found = {}
+    for parameter in parameters:
+        found.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+    return found
+
+
+@contextmanager
+def always_synchronised(module):
+    """Gradients of ``module`` meet over processes even within no_sync.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        Perhaps a DistributedDataParallel.
+    """
+    if not hasattr(module, "require_backward_grad_sync"):
+        yield
+        return
+    before = module.require_backward_grad_sync
+    module.require_backward_grad_sync = True
+    try:
+        yield
+    finally:
+        module.require_backward_grad_sync = before

@@ -1,0 +1,279 @@
+"""wav2vec 2.0, HuBERT and WavLM of the hub or a folder, as encoders.
+
+SpeechBrain's lobe loads them; this one makes what an utterance becomes
+independent of the batch around it, and every layer something that adversaries
+and audits can tap. Needs the extra ``[hf]``.
+"""
+
+import torch
+from speechbrain.nnet.adapters import AdaptedModel, LoRA
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+
+from speechbrain_privacy.integrations.huggingface import load_model
+from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
+from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
+
+LAST, WEIGHTED = "last", "weighted"
+#: What LoRA adapts, unless told otherwise.
+ATTENTION = ("encoder.layers.*.attention.[qv]_proj",)
+#: And where attention reads the weights of its projections itself.
+DENSE = ("encoder.layers.*.feed_forward.*_dense",)
+
+
+@register_checkpoint_hooks
+class PretrainedEncoder(torch.nn.Module):
+    """Waveforms -> hidden frames of a pre-trained model.
+
+    An utterance gives the same frames alone and in a padded batch: waveforms
+    are normalised, and the first convolution's group norm is taken, over
+    what is not padding (``Wav2Vec2`` takes both over all of it).
+
+    Each layer's frames pass through ``layers.0`` (the convolutions, projected)
+    to ``layers.N``, where ``Tap("encoder.layers.6")`` or an adversary finds
+    them.
+
+    A checkpoint holds what training changes, and no more: the rest comes from
+    ``source`` again.
+
+    Arguments
+    ---------
+    source : str
+        A folder, or a name of the hub.
+    save_path : str
+        Where what is downloaded is kept.
+    freeze : bool
+        Keeps all weights of the model as they are (with ``lora``: all but
+        the adapters', which is always so).
+    freeze_feature_extractor : bool
+        Keeps those of the convolutions.
+    output : str or int
+        ``"last"``, ``"weighted"`` (a learnt sum of all layers), or the number
+        of a layer: the layers above it are left out.
+    lora : dict, optional
+        Settings of ``speechbrain.nnet.adapters.LoRA`` (``rank``, ``alpha``),
+        and perhaps ``target_layers``, shell patterns of module names; default:
+        queries and values of every attention (WavLM, whose attention takes no
+        adapters: the feed-forward layers).
+    gradient_checkpointing : bool
+        Computes layers again in the backward pass instead of keeping them:
+        less memory, about a third more time.
+    spec_augment : bool
+        Hides spans of latents in training, as the model's own settings say.
+    lr_factor : float
+        Of the learning rate of the optimizer, for the model's weights.
+    lr_decay : float
+        Of that, for each layer further from the output.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from speechbrain_privacy.integrations.huggingface import write_tiny
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> write_tiny(folder.name, "hubert", hidden_size=16, num_layers=2)
+    >>> encoder = PretrainedEncoder(folder.name, output="weighted")
+    >>> hidden, lengths = encoder(torch.rand(2, 4000), torch.tensor([1.0, 0.6]))
+    >>> hidden.shape, encoder.output_size
+    (torch.Size([2, 12, 16]), 16)
+    """
+
+    def __init__(
+        self,
+        source,
+        save_path="",
+        freeze=False,
+        freeze_feature_extractor=True,
+        output=LAST,
+        lora=None,
+        gradient_checkpointing=False,
+        spec_augment=False,
+        lr_factor=1.0,
+        lr_decay=1.0,
+    ):
+        super().__init__()
+        model, self.normalize = load_model(source, save_path, spec_augment)
+        config = model.config
+        # A layer that is left out at random leaves DDP waiting for it.
+        config.layerdrop = 0.0
+        n_layers = _cut(model, output, config.num_hidden_layers)
+        self.output_size = config.hidden_size
+        self.kernels = tuple(zip(config.conv_kernel, config.conv_stride))
+        self.lr_factor, self.lr_decay = lr_factor, lr_decay
+        self.norm = None
+        if config.feat_extract_norm == "group":
+            first = model.feature_extractor.conv_layers[0]
+            first.layer_norm = UnpaddedGroupNorm(first.layer_norm)
+            self.norm = [first.layer_norm]  # a list: not once more a child
+        if not spec_augment and hasattr(model, "masked_spec_embed"):
+            model.masked_spec_embed.requires_grad_(False)
+        if freeze:
+            model.requires_grad_(False)
+        elif freeze_feature_extractor:
+            model.feature_extractor._freeze_parameters()
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if lora is not None:
+            settings = {"rank": 8, "alpha": 16.0, **lora}
+            usual = DENSE if config.model_type == "wavlm" else ATTENTION
+            targets = settings.pop("target_layers", usual)
+            model = AdaptedModel(
+                model,
+                adapter_class=LoRA,
+                target_layers=list(targets),
+                adapter_kwargs=settings,
+            )
+            if not model.replace_layers:
+                raise ValueError(
+                    f"lora: no layer of {source} is called {list(targets)}"
+                )
+        self.frozen = freeze and lora is None
+        self.model = model
+        self.sum = LayerSum(1 + n_layers) if output == WEIGHTED else None
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Identity() for _ in range(1 + n_layers)
+        )
+
+    @property
+    def grid(self):
+        """Seconds between frames, and of the middle of the first, where
+        samples come 16000 times a second."""
+        reach, step = 1, 1
+        for kernel, stride in self.kernels:
+            reach += (kernel - 1) * step
+            step *= stride
+        return step / 16000, reach / 2 / 16000
+
+    def frames(self, samples):
+        """Frames of each utterance, of its samples; one at least."""
+        for kernel, stride in self.kernels:
+            samples = (samples - kernel).div(stride, rounding_mode="floor") + 1
+        return samples.clamp(min=1)
+
+    def forward(self, wavs, lengths):
+        """Encodes a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            ``[batch, samples]``, at 16 kHz.
+        lengths : torch.Tensor
+            Relative lengths, ``[batch]``.
+
+        Returns
+        -------
+        hidden : torch.Tensor
+            ``[batch, frames, output_size]``.
+        lengths : torch.Tensor
+            Relative lengths of ``hidden``, ``[batch]``.
+
+        Raises
+        ------
+        ValueError
+            If the batch is shorter than a frame.
+        """
+        samples = frame_counts(lengths, wavs.shape[1])
+        shortest = round(2 * self.grid[1] * 16000)
+        if wavs.shape[1] < shortest:
+            raise ValueError(
+                f"the longest utterance of a batch has {wavs.shape[1]} "
+                f"samples, and the model's first frame needs {shortest}"
+            )
+        valid = frames_mask(samples, wavs.shape[1])
+        if self.normalize:
+            wavs = _normalised(wavs, valid, samples)
+        wavs = wavs.masked_fill(~valid, 0.0)
+        if self.norm:
+            (kernel, stride), *_ = self.kernels
+            counts = (samples - kernel).div(stride, rounding_mode="floor") + 1
+            self.norm[0].counts = counts.clamp(min=1)
+        if self.frozen:
+            with torch.no_grad():
+                hidden = self._run(wavs, valid)
+        else:
+            hidden = self._run(wavs, valid)
+        counts = self.frames(samples)
+        hidden = [tap(x) for tap, x in zip(self.layers, hidden, strict=True)]
+        out = hidden[-1] if self.sum is None else self.sum(hidden)
+        return out, counts.to(out.device) / out.shape[1]
+
+    def _run(self, wavs, valid):
+        out = self.model(
+            wavs, attention_mask=valid.long(), output_hidden_states=True
+        )
+        # Some models norm the last layer's output once more.
+        return [*out.hidden_states[:-1], out.last_hidden_state]
+
+    def train(self, mode=True):
+        """As always, but what is frozen draws no dropout."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def lr_factors(self):
+        """How much slower than its optimizer each parameter learns.
+
+        Returns
+        -------
+        list of tuple
+            ``(factor, [parameters])``, of those that learn.
+        """
+        top = len(self.layers) - 1
+        found = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            factor = 1.0
+            if name.startswith("model."):
+                _, _, inside = name.partition("encoder.layers.")
+                layer = int(inside.split(".")[0]) + 1 if inside else 0
+                factor = self.lr_factor * self.lr_decay ** (top - layer)
+            found.setdefault(factor, []).append(parameter)
+        return list(found.items())
+
+    @mark_as_saver
+    def save(self, path):
+        """Writes the weights that training changes."""
+        torch.save(self._learnt(), path)
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch=True):
+        """Reads what ``save`` has written; no code in the file is run."""
+        del end_of_epoch
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = self._learnt().keys()
+        if found.keys() != wanted:
+            odd = sorted(found.keys() ^ wanted)[0]
+            raise ValueError(
+                f"{path} is of other settings: '{odd}' learns in one of the "
+                "two, and not in the other"
+            )
+        self.load_state_dict(found, strict=False)
+
+    def _learnt(self):
+        learns = {n for n, p in self.named_parameters() if p.requires_grad}
+        return {n: x for n, x in self.state_dict().items() if n in learns}
+
+
+def _cut(model, output, n_layers):
+    """Leaves out layers above ``output``; returns how many there are."""
+    if output in (LAST, WEIGHTED):
+        return n_layers
+    if not isinstance(output, int) or not 1 <= output <= n_layers:
+        raise ValueError(
+            f"output is '{LAST}', '{WEIGHTED}' or a layer from 1 to "
+            f"{n_layers}, not {output!r}"
+        )
+    model.encoder.layers = model.encoder.layers[:output]
+    return output
+
+
+def _normalised(wavs, valid, samples):
+    """Zero mean and unit variance of what is not padding."""
+    count = samples[:, None].to(wavs.dtype)
+    wavs = wavs - wavs.masked_fill(~valid, 0.0).sum(1, keepdim=True) / count
+    var = wavs.masked_fill(~valid, 0.0).square().sum(1, keepdim=True) / count
+    return wavs * torch.rsqrt(var + 1e-7)

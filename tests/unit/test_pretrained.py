@@ -1,0 +1,244 @@
+"""Pre-trained encoders, from small ones with random weights on disk."""
+
+import pickle
+
+import pytest
+import torch
+
+from speechbrain_privacy.integrations.huggingface import write_tiny
+from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
+from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
+
+KINDS = ("wav2vec2", "hubert", "wavlm")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Kind and norm -> folder."""
+    folders = {}
+
+    def make(kind="hubert", norm="group", **sizes):
+        key = (kind, norm, *sorted(sizes.items()))
+        if key not in folders:
+            folders[key] = str(tmp_path_factory.mktemp(f"{kind}-{norm}"))
+            write_tiny(folders[key], kind, feat_extract_norm=norm, **sizes)
+        return folders[key]
+
+    return make
+
+
+def batch(seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    wavs = 3.0 + torch.randn(3, 9000, generator=draw)
+    return wavs, torch.tensor([1.0, 0.63, 0.3]), (9000, 5670, 2700)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("output", ["last", "weighted", 1])
+def test_an_utterance_is_the_same_alone_and_in_a_batch(
+    tiny, kind, norm, output
+):
+    encoder = PretrainedEncoder(tiny(kind, norm), output=output).eval()
+    wavs, lengths, samples = batch()
+    # What lies in the padding is nobody's business.
+    hidden, there = encoder(wavs, lengths)
+    for i, n in enumerate(samples):
+        alone, whole = encoder(wavs[i : i + 1, :n], torch.ones(1))
+        count = round(float(there[i]) * hidden.shape[1])
+        assert alone.shape[1] == count and float(whole) == 1.0
+        assert (hidden[i, :count] - alone[0]).abs().max() < 3e-5
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_utterance_is_what_the_model_itself_makes_of_it(tiny, kind, norm):
+    from transformers import AutoModel
+
+    folder = tiny(kind, norm)
+    encoder = PretrainedEncoder(folder).eval()
+    wavs, _, _ = batch()
+    given = wavs[:1]
+    if norm == "layer":  # as its feature extractor says
+        given = (given - given.mean()) / (
+            given.var(unbiased=False) + 1e-7
+        ) ** 0.5
+    with torch.no_grad():
+        wanted = AutoModel.from_pretrained(folder).eval()(given)
+    assert encoder.normalize == (norm == "layer")
+    hidden, _ = encoder(wavs[:1], torch.ones(1))
+    assert (hidden - wanted.last_hidden_state).abs().max() < 1e-4
+
+
+def test_layers_are_where_taps_find_them(tiny):
+    encoder = PretrainedEncoder(tiny(num_layers=3), output="weighted").eval()
+    seen = {}
+    for i, layer in enumerate(encoder.layers):
+        layer.register_forward_hook(lambda m, x, y, i=i: seen.update({i: y}))
+    with torch.no_grad():
+        encoder.sum.scores.copy_(torch.tensor([0.0, 0.0, 50.0, 0.0]))
+    wavs, lengths, _ = batch()
+    hidden, _ = encoder(wavs, lengths)
+    assert len(seen) == 4
+    assert torch.allclose(hidden, seen[2], atol=1e-6)
+    lower = PretrainedEncoder(tiny(num_layers=3), output=2).eval()
+    assert len(lower.layers) == 3 and len(lower.model.encoder.layers) == 2
+    assert torch.allclose(lower(wavs, lengths)[0], seen[2], atol=1e-5)
+
+
+def trained(encoder):
+    wavs, lengths, _ = batch()
+    encoder.train()
+    encoder(wavs, lengths)[0].square().mean().backward()
+    return {n for n, p in encoder.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_everything_that_may_learn_does(tiny, kind, checkpointing):
+    """A parameter without a gradient would stop DistributedDataParallel."""
+    encoder = PretrainedEncoder(
+        tiny(kind, "layer"),
+        freeze_feature_extractor=False,
+        output="weighted",
+        gradient_checkpointing=checkpointing,
+    )
+    wanted = {n for n, p in encoder.named_parameters() if p.requires_grad}
+    assert trained(encoder) == wanted
+    assert any("feature_extractor" in name for name in wanted)
+
+
+def test_gradient_checkpointing_changes_no_gradient(tiny):
+    grads = []
+    for checkpointing in (False, True):
+        torch.manual_seed(3)
+        encoder = PretrainedEncoder(
+            tiny(), gradient_checkpointing=checkpointing
+        )
+        trained(encoder)
+        grads.append(
+            encoder.model.encoder.layers[0].final_layer_norm.weight.grad
+        )
+    assert torch.allclose(*grads, atol=1e-7)
+
+
+def test_convolutions_stay_unless_told_otherwise(tiny):
+    learnt = trained(PretrainedEncoder(tiny()))
+    assert learnt and not any("feature_extractor" in n for n in learnt)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_lora_adapters_alone_learn(tiny, kind):
+    encoder = PretrainedEncoder(tiny(kind), lora={"rank": 2})
+    learnt = trained(encoder)
+    assert learnt and all("adapter" in name for name in learnt)
+    # It begins as the model it adapts.
+    plain = PretrainedEncoder(tiny(kind)).eval()
+    wavs, lengths, _ = batch()
+    assert torch.allclose(
+        encoder.eval()(wavs, lengths)[0], plain(wavs, lengths)[0], atol=1e-6
+    )
+
+
+def test_lora_that_fits_nothing_is_refused(tiny):
+    with pytest.raises(ValueError, match="no layer .* is called"):
+        PretrainedEncoder(tiny(), lora={"target_layers": ["nowhere.*"]})
+
+
+def test_frozen_is_frozen_but_the_sum_of_layers(tiny):
+    encoder = PretrainedEncoder(tiny(), freeze=True, output="weighted")
+    assert trained(encoder) == {"sum.scores"}
+    wavs, lengths, _ = batch()
+    # No dropout either, in training.
+    assert torch.equal(encoder(wavs, lengths)[0], encoder(wavs, lengths)[0])
+
+
+def test_lower_layers_learn_more_slowly(tiny):
+    encoder = PretrainedEncoder(
+        tiny(num_layers=3), output="weighted", lr_factor=0.2, lr_decay=0.5
+    )
+    found = {}
+    for factor, parameters in encoder.lr_factors():
+        found.update({id(p): factor for p in parameters})
+    names = dict(encoder.named_parameters())
+    wanted = {
+        "sum.scores": 1.0,
+        "model.encoder.layers.2.attention.k_proj.weight": 0.2,
+        "model.encoder.layers.0.attention.k_proj.weight": 0.05,
+        "model.feature_projection.projection.weight": 0.025,
+    }
+    for name, factor in wanted.items():
+        assert found[id(names[name])] == pytest.approx(factor), name
+    assert len(found) == sum(p.requires_grad for p in names.values())
+
+
+def test_what_is_learnt_is_saved_and_no_more(tiny, tmp_path):
+    path = tmp_path / "encoder.ckpt"
+    one = PretrainedEncoder(tiny(), lora={"rank": 2}, output="weighted")
+    with torch.no_grad():
+        for parameter in one.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    one.save(path)
+    assert path.stat().st_size < 20_000
+    two = PretrainedEncoder(tiny(), lora={"rank": 2}, output="weighted")
+    two.load(path)
+    wavs, lengths, _ = batch()
+    one.eval(), two.eval()
+    assert torch.equal(one(wavs, lengths)[0], two(wavs, lengths)[0])
+    with pytest.raises(ValueError, match="of other settings"):
+        PretrainedEncoder(tiny()).load(path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return eval, ("open('unpickled', 'w').close()",)
+
+
+def test_no_code_of_a_checkpoint_or_a_model_runs(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"sum.scores": Malicious()}, "encoder.ckpt")
+    encoder = PretrainedEncoder(tiny(), freeze=True, output="weighted")
+    with pytest.raises(pickle.UnpicklingError):
+        encoder.load("encoder.ckpt")
+    write_tiny(tmp_path / "model", "hubert")
+    (tmp_path / "model/model.safetensors").unlink()
+    torch.save({"weight": Malicious()}, tmp_path / "model/pytorch_model.bin")
+    with pytest.raises((pickle.UnpicklingError, OSError, ValueError)):
+        PretrainedEncoder(str(tmp_path / "model"))
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_a_batch_shorter_than_a_frame_is_named(tiny):
+    encoder = PretrainedEncoder(tiny())
+    with pytest.raises(ValueError, match="399 samples.*needs 400"):
+        encoder(torch.rand(1, 399), torch.ones(1))
+    assert encoder(torch.rand(1, 400), torch.ones(1))[0].shape[1] == 1
+    # A short one beside a long one has one frame.
+    _, lengths = encoder(torch.rand(2, 4000), torch.tensor([1.0, 0.01]))
+    assert float(lengths[1]) == pytest.approx(1 / 12)
+
+
+def test_frames_lie_where_the_convolutions_look(tiny):
+    step, first = PretrainedEncoder(tiny()).grid
+    assert (step, first) == (0.02, 0.0125)
+
+
+def test_unknown_outputs_and_kinds_are_refused(tiny, tmp_path):
+    for output in ("first", 0, 3):
+        with pytest.raises(ValueError, match="a layer from 1 to 2"):
+            PretrainedEncoder(tiny(), output=output)
+    with pytest.raises(ValueError, match="wav2vec2, hubert, wavlm"):
+        write_tiny(tmp_path, "whisper")
+    with pytest.raises(ValueError, match="single channels"):
+        UnpaddedGroupNorm(torch.nn.GroupNorm(2, 4))
+
+
+def test_the_sum_of_layers_has_weights_that_sum_to_one():
+    some = LayerSum(3)
+    with torch.no_grad():
+        some.scores.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    assert float(some.weights.sum()) == pytest.approx(1.0)
+    layers = [torch.full((1, 1, 1), float(i)) for i in range(3)]
+    wanted = float((some.weights * torch.arange(3.0)).sum())
+    assert float(some(layers)) == pytest.approx(wanted)
