@@ -192,6 +192,14 @@ def main(arguments=None):
     voices.add_argument("--seed", type=int, default=0)
     voices.set_defaults(run_command=commands.anonymise)
 
+    export = kinds.add_parser(
+        "export",
+        help="write a recogniser as a folder that SpeechBrain alone can use",
+    )
+    export.add_argument("run", help="output folder of a run")
+    export.add_argument("output", help="folder, to be made")
+    export.set_defaults(run_command=commands.export)
+
     speech = kinds.add_parser(
         "make-minispeech", help="synthesise the embedded corpus, any size"
     )

@@ -307,3 +307,15 @@ def make_minispeech(options):
     print(
         minispeech.make_minispeech(settings, options.folder, options.processes)
     )
+
+
+def export(options):
+    """The command ``export``."""
+    from speechbrain_privacy.export import export_run
+
+    found = export_run(options.run, options.output)
+    print(
+        f"{options.output}: {found['parameters']} parameters. Of "
+        f"'{found['utterance']}' it makes '{found['transcript']}', with "
+        f"log-probabilities that differ by {found['difference']:.1g} at most."
+    )

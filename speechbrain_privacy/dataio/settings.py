@@ -97,7 +97,7 @@ def check_overrides(hparams_file, overrides):
 def _settings(text):
     """A YAML -> ``{dotted path: scalar}``; what lies below the run's folder or
     the data's is named by that, however the folder is written."""
-    found = _flat(YAML().load(text))
+    found = flat(YAML().load(text))
     for root in MOVABLE:
         folder = found.get(root)
         if folder:
@@ -107,7 +107,7 @@ def _settings(text):
     return found
 
 
-def _flat(node, path=""):
+def flat(node, path=""):
     """A tree -> ``{dotted path: scalar}``."""
     if isinstance(node, dict):
         items = node.items()
@@ -117,5 +117,5 @@ def _flat(node, path=""):
         return {path: str(getattr(node, "value", node))}
     found = {}
     for key, value in items:
-        found |= _flat(value, f"{path}.{key}" if path else str(key))
+        found |= flat(value, f"{path}.{key}" if path else str(key))
     return found

@@ -25,7 +25,9 @@ ALLOWED = {
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
     "runs.py": {"audit", "dataio", "experiments"},
+    "export.py": {"dataio", "lobes", "runs"},
     "commands.py": {
+        "export",
         "report",
         "dataio",
         "experiments",

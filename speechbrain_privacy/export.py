@@ -1,0 +1,261 @@
+"""A trained recogniser as a folder that SpeechBrain alone can use.
+
+What protects a model is needed to train it, not to run it: adversaries stay
+behind, and the rest is written as SpeechBrain's own modules.
+"""
+
+from pathlib import Path
+
+import torch
+from hyperpyyaml import load_hyperpyyaml
+
+from speechbrain_privacy.dataio.audio import read_utterance
+from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.lobes.conformer import ConformerLobe
+from speechbrain_privacy.lobes.frontends import Subsampling
+from speechbrain_privacy.lobes.pretrained import LAST, PretrainedEncoder
+from speechbrain_privacy.runs import reads_words, reopen
+
+#: Log-probabilities may differ by this much: sums are taken in another order.
+ROUNDING = 1e-3
+#: Parts that an exported recogniser has.
+EXPORTED = {"features", "normalize", "encoder", "head", "log_probs"}
+
+HEAD = """\
+# A CTC recogniser for SpeechBrain:
+#
+#   from speechbrain.inference.ASR import EncoderASR
+#   EncoderASR.from_hparams(source=FOLDER).transcribe_file("a.wav")
+#
+# Exact for one utterance at a time: in a batch, SpeechBrain's modules let
+# padding reach the frames beside it.
+sample_rate: {sample_rate}
+"""
+
+CONFORMER = """\
+features: !new:speechbrain.lobes.features.Fbank
+    sample_rate: !ref <sample_rate>
+    n_fft: 400
+    n_mels: {n_mels}
+
+normalize: !new:speechbrain.processing.features.InputNormalization
+    norm_type: sentence
+    epsilon: 1.0e-5
+
+{convolutions}
+transformer: !new:speechbrain.lobes.models.transformer.TransformerASR.TransformerASR
+    tgt_vocab: {n_tokens}
+    input_size: {flat}
+    d_model: {d_model}
+    nhead: {nhead}
+    num_encoder_layers: {num_layers}
+    num_decoder_layers: 0
+    d_ffn: {d_ffn}
+    dropout: {dropout}
+    kernel_size: {kernel_size}
+    encoder_module: conformer
+    attention_type: RelPosMHAXL
+    positional_encoding: null
+    normalize_before: True
+    causal: False
+
+wrapped: !new:speechbrain.lobes.models.transformer.TransformerASR.EncoderWrapper
+    transformer: !ref <transformer>
+"""
+
+CONVOLUTION = """\
+conv{i}: !new:speechbrain.nnet.CNN.Conv2d
+    {shape}
+    out_channels: {channels}
+    kernel_size: 3
+    stride: !!python/tuple [2, 2]
+    padding_mode: constant
+    swap: True
+"""
+
+PRETRAINED = """\
+wrapped: !new:speechbrain.integrations.huggingface.wav2vec2.Wav2Vec2
+    source: {source}
+    save_path: {save_path}
+"""
+
+TAIL = """\
+
+head: !new:torch.nn.Linear
+    in_features: {d_model}
+    out_features: {n_tokens}
+
+log_softmax: !new:torch.nn.LogSoftmax
+    dim: -1
+
+encoder: !new:speechbrain.nnet.containers.LengthsCapableSequential
+{layers}
+tokenizer: !new:sentencepiece.SentencePieceProcessor
+
+decoding_function: !name:speechbrain.decoders.ctc_greedy_decode
+    blank_id: 0
+
+modules:
+    encoder: !ref <encoder>
+
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        encoder: !ref <encoder>
+        tokenizer: !ref <tokenizer>
+"""
+
+
+def export_run(folder, output):
+    """Writes a finished recogniser for ``EncoderASR.from_hparams``.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Output folder of a run.
+    output : str or Path
+        A folder that does not exist, or is empty.
+
+    Returns
+    -------
+    dict
+        ``utterance``, of the test data, that both were given; its
+        ``difference``, the largest one of any log-probability; the
+        ``transcript``; and the ``parameters`` that were written.
+
+    Raises
+    ------
+    ValueError
+        If the run is no recogniser, or has parts that SpeechBrain has none
+        like, or gives something else in its new shape.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} is there already: give another folder")
+    brain, data, hparams = reopen(folder)
+    if not reads_words(hparams):
+        raise ValueError(f"{folder} is no recogniser: it has no tokenizer")
+    brain.modules.eval()
+    parts = set(brain.modules) - {"adversaries"}
+    if further := sorted(parts - EXPORTED):
+        raise ValueError(
+            f"{folder} has {', '.join(further)}, and SpeechBrain has no "
+            "module like it"
+        )
+    tokenizer = hparams["tokenizer"]
+    encoder = brain.unwrapped("encoder")
+    text, fill = _described(encoder, hparams["model"], len(tokenizer))
+    stock = load_hyperpyyaml(text)
+    fill(stock)
+    head = brain.unwrapped("head")
+    with torch.no_grad():
+        stock["head"].weight.copy_(head.weight[: len(tokenizer)])
+        stock["head"].bias.copy_(head.bias[: len(tokenizer)])
+    row = data.manifests["test"].rows[0]
+    wav = read_utterance(row["wav"], hparams["model"]["sample_rate"])[None]
+    ours = _log_probs(brain, wav, len(tokenizer))
+    with torch.no_grad():
+        theirs = stock["encoder"].eval()(wav, torch.ones(1))
+    difference = float((ours - theirs).abs().max())
+    if not difference <= ROUNDING:
+        raise ValueError(
+            f"in its new shape the model differs by {difference:.2g} on "
+            f"'{row['ID']}': nothing is written"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    with replaced_file(output / "encoder.ckpt", mode="wb") as file:
+        torch.save(stock["encoder"].state_dict(), file)
+    tokenizer.save(output / "tokenizer.ckpt")
+    with replaced_file(output / "hyperparams.yaml") as file:
+        file.write(text)
+    best = theirs.argmax(2)[0].unique_consecutive()
+    return {
+        "utterance": row["ID"],
+        "difference": difference,
+        "transcript": tokenizer.decode(best[best > 0]),
+        "parameters": sum(p.numel() for p in stock["encoder"].parameters()),
+    }
+
+
+def _log_probs(brain, wav, n_tokens):
+    lengths = torch.ones(1)
+    modules = brain.modules
+    with torch.no_grad():
+        x = modules.normalize(modules.features(wav), lengths)
+        hidden, _ = modules.encoder(x, lengths)
+        return modules.log_probs(modules.head(hidden)[..., :n_tokens].float())
+
+
+def _described(encoder, model, n_tokens):
+    """A YAML, and what fills the modules that it makes."""
+    head = HEAD.format(sample_rate=model["sample_rate"])
+    tail = {"n_tokens": n_tokens}
+    if isinstance(encoder, ConformerLobe):
+        if not isinstance(encoder.subsampling, Subsampling) or encoder.places:
+            raise ValueError(
+                "SpeechBrain has no front-end of patches, or with places: "
+                "only encoders with convolutions can be exported"
+            )
+        convs = encoder.subsampling.convs
+        channels = convs[0].out_channels
+        body = CONFORMER.format(
+            convolutions="\n".join(
+                CONVOLUTION.format(
+                    i=i,
+                    channels=channels,
+                    shape=f"in_channels: {channels}"
+                    if i
+                    else f"input_shape: [null, null, {model['n_mels']}]",
+                )
+                for i in range(len(convs))
+            ),
+            flat=encoder.subsampling.project.in_features,
+            **tail,
+            **model,
+        )
+        layers = ["features", "normalize"]
+        names = {"wrapped": "wrapped", "head": "head"}
+        for i in range(len(convs)):
+            layers += [f"conv{i}", f"relu{i}"]
+            body += f"\nrelu{i}: !new:torch.nn.ReLU\n"
+        layers += [*names, "log_softmax"]
+        fill = _fill_conformer
+        tail["d_model"] = encoder.d_model
+    elif isinstance(encoder, PretrainedEncoder):
+        if model["output"] != LAST or model["lora"]:
+            raise ValueError(
+                "only pre-trained encoders whose last layer is the output, "
+                "without adapters, can be exported"
+            )
+        source = Path(model["source"])
+        if source.is_dir():
+            source = source.resolve()
+        body = PRETRAINED.format(source=source, save_path=model["save_path"])
+        layers = ["wrapped", "head", "log_softmax"]
+        fill = _fill_pretrained
+        tail["d_model"] = encoder.output_size
+    else:
+        raise ValueError(
+            f"SpeechBrain has no module like {type(encoder).__name__}"
+        )
+    lines = "".join(f"    {name}: !ref <{name}>\n" for name in layers)
+    text = head + "\n" + body + TAIL.format(layers=lines, **tail)
+    return text, lambda stock: fill(encoder, stock)
+
+
+@torch.no_grad()
+def _fill_conformer(encoder, stock):
+    front = encoder.subsampling
+    for i, conv in enumerate(front.convs):
+        stock[f"conv{i}"].conv.load_state_dict(conv.state_dict())
+    transformer = stock["transformer"]
+    transformer.encoder.load_state_dict(encoder.layers.state_dict())
+    # There a frame's bins come one after another, with all their channels.
+    channels = front.convs[-1].out_channels
+    weight = front.project.weight.unflatten(1, (channels, -1))
+    linear = transformer.custom_src_module.layers[0].w
+    linear.weight.copy_(weight.transpose(1, 2).flatten(1))
+    linear.bias.copy_(front.project.bias)
+
+
+def _fill_pretrained(encoder, stock):
+    stock["wrapped"].model.load_state_dict(encoder.model.state_dict())

@@ -1,0 +1,123 @@
+"""Recognisers for those who have SpeechBrain alone."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from speechbrain_privacy.cli import main
+from speechbrain_privacy.integrations.huggingface import write_tiny
+from tests.integration.recipes import TINY, own_corpus, run
+
+#: Somebody else's program: where it runs, there is no package of ours.
+FOREIGN = """
+import json, sys
+sys.modules["speechbrain_privacy"] = None
+import torch
+from speechbrain.inference.ASR import EncoderASR
+model = EncoderASR.from_hparams(source=sys.argv[1], savedir="kept")
+found = {}
+for path in sys.argv[2:]:
+    wav = model.load_audio(path)[None]
+    found[path] = {
+        "text": model.transcribe_file(path),
+        "log_probs": model.encode_batch(wav, torch.ones(1)).tolist(),
+    }
+print("FOUND" + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(toy_corpus, tmp_path_factory):
+    """YAML -> output folder of a short training."""
+    folders = {}
+
+    def train(yaml, recipe="AN4/ASR/CTC", *arguments):
+        if yaml not in folders:
+            folder = tmp_path_factory.mktemp(yaml)
+            tiny, *others = TINY
+            if yaml == "pretrained_adversarial":
+                write_tiny(folder / "tiny", "hubert", hidden_size=16)
+                tiny = f"--model={{source: {folder / 'tiny'}, lr_factor: 1.0}}"
+                arguments = ("--layer=1",)
+            done = run(
+                recipe,
+                yaml,
+                tiny,
+                *others,
+                "--number_of_epochs=3",
+                "--lr=0.01",
+                *arguments,
+                *own_corpus(toy_corpus),
+                f"--output_folder={folder / 'run'}",
+            )
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+            folders[yaml] = folder / "run"
+        return folders[yaml]
+
+    return train
+
+
+def outside(folder, source, paths):
+    done = subprocess.run(
+        [sys.executable, "-c", FOREIGN, str(source), *paths],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("FOUND")[1])
+
+
+@pytest.mark.parametrize(
+    "yaml", ["conformer_adversarial", "pretrained_adversarial"]
+)
+def test_speechbrain_alone_reads_what_the_run_has_read(
+    trained, yaml, toy_corpus, tmp_path, capsys
+):
+    folder = trained(yaml)
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 0
+    assert "differ by" in capsys.readouterr().out
+    # No adversary among the weights.
+    weights = torch.load(tmp_path / "out/encoder.ckpt", weights_only=True)
+    assert not any("adversar" in name for name in weights)
+    corpus, manifests = toy_corpus
+    with manifests["test"].open(newline="") as file:
+        rows = {row["ID"]: row for row in csv.DictReader(file)}
+    with open(folder / "test_transcripts.csv", newline="") as file:
+        wanted = {row["ID"]: row["hypothesis"] for row in csv.DictReader(file)}
+    paths = {
+        key: row["wav"].replace("$data_root", str(corpus))
+        for key, row in rows.items()
+    }
+    found = outside(tmp_path, tmp_path / "out", paths.values())
+    for key, path in paths.items():
+        assert found[path]["text"] == wanted[key]
+        log_probs = torch.tensor(found[path]["log_probs"])
+        # Blank, word start, A, B, C: not the head's spare outputs.
+        assert log_probs.shape[2] == 5
+        assert torch.allclose(log_probs.exp().sum(2), torch.ones(()), atol=1e-4)
+
+
+def test_what_speechbrain_has_nothing_like_is_refused(
+    trained, tmp_path, capsys
+):
+    folder = trained("conformer_bottleneck")
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "has bottleneck, and SpeechBrain has no module like it" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_over(trained, tmp_path, capsys):
+    folder = trained("conformer_adversarial")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["export", str(tmp_path), str(tmp_path / "new")]) == 2
+    assert "no run" in capsys.readouterr().err
