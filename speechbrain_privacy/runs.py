@@ -1,5 +1,6 @@
 """A finished run, opened again and audited anew."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -223,7 +224,13 @@ def reopen(folder, run_opts=None):
     )
     if brain.checkpointer.find_checkpoint() is None:
         raise FileNotFoundError(f"{folder} holds no checkpoint")
-    brain.on_evaluate_start()
+    try:
+        brain.on_evaluate_start()
+    except pickle.UnpicklingError as fault:
+        raise ValueError(
+            f"{folder}: its checkpoint holds more than weights, and is not "
+            f"read: {str(fault).splitlines()[0]}"
+        ) from None
     return brain, data, hparams
 
 

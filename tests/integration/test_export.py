@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -101,6 +102,26 @@ def test_speechbrain_alone_reads_what_the_run_has_read(
         # Blank, word start, A, B, C: not the head's spare outputs.
         assert log_probs.shape[2] == 5
         assert torch.allclose(log_probs.exp().sum(2), torch.ones(()), atol=1e-4)
+
+
+class Malicious:
+    def __reduce__(self):
+        return eval, ("open('unpickled', 'w').close()",)
+
+
+@pytest.mark.parametrize("part", ["encoder", "model_optimizer", "counter"])
+def test_no_code_of_a_checkpoint_runs(
+    trained, part, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained("conformer_adversarial"), tmp_path / "run")
+    (last,) = (tmp_path / "run/save").glob("CKPT*")
+    torch.save({"weight": Malicious()}, last / f"{part}.ckpt")
+    main(["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    assert not (tmp_path / "unpickled").exists()
+    if part == "encoder":
+        assert "holds more than weights" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_what_speechbrain_has_nothing_like_is_refused(
