@@ -31,6 +31,18 @@ def dying(self, batch):
     return fit_batch(self, batch)
 CTCBrain.fit_batch = dying
 """
+#: Dies before the batch at the given place, of whichever generation.
+IN_GENERATIONS = """
+import os, signal
+from speechbrain_privacy.brains.adversarial import AdversarialBrain
+fit_batch, calls = AdversarialBrain.fit_batch, []
+def dying(self, batch):
+    calls.append(batch)
+    if len(calls) == {}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fit_batch(self, batch)
+AdversarialBrain.fit_batch = dying
+"""
 #: Dies while it writes the given parameter file.
 IN_SAVE = """
 import os, signal, torch
@@ -174,10 +186,7 @@ def test_a_killed_pretraining(
         )
         if step:
             print("killed before batch", step)
-            before = IN_STEP.format(step).replace(
-                "CTCBrain", "AdversarialBrain"
-            )
-            before = before.replace("brains.ctc", "brains.adversarial")
+            before = IN_GENERATIONS.format(step)
             assert run(*arguments, before=before).returncode == -9
         done = run(*arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
