@@ -192,6 +192,46 @@ def main(arguments=None):
     voices.add_argument("--seed", type=int, default=0)
     voices.set_defaults(run_command=commands.anonymise)
 
+    pretext = kinds.add_parser(
+        "pretext",
+        help="weights of pretext tasks, from labelled speech (the multitask "
+        "recipes' --weights)",
+    )
+    pretext.add_argument("manifest", help="csv: ID, duration, wav and labels")
+    pretext.add_argument(
+        "--data_folder", default="", help="what $data_root stands for"
+    )
+    pretext.add_argument(
+        "--alignments",
+        nargs="+",
+        default=[],
+        help="csv: utt_id,start,end,phone; a phone is a class",
+    )
+    pretext.add_argument(
+        "--label",
+        default="spk_id",
+        help="without alignments: the column whose values are classes",
+    )
+    pretext.add_argument(
+        "--method", default="sparsemax", choices=("softmax", "sparsemax")
+    )
+    pretext.add_argument(
+        "--centering",
+        default="hsic",
+        choices=("hsic", "released"),
+        help="of kernels; released: as in the code of Zaiem et al., which "
+        "does not centre",
+    )
+    pretext.add_argument("--least", type=int, default=20, help="in a class")
+    pretext.add_argument("--most", type=int, default=300, help="of a class")
+    pretext.add_argument("--seed", type=int, default=0)
+    pretext.add_argument(
+        "--sample_rate", type=int, default=16000, help="of the audio"
+    )
+    pretext.add_argument("--json", help="where the numbers go as JSON")
+    _add_format(pretext)
+    pretext.set_defaults(run_command=commands.pretext)
+
     export = kinds.add_parser(
         "export",
         help="write a recogniser as a folder that SpeechBrain alone can use",

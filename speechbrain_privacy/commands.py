@@ -319,3 +319,66 @@ def export(options):
         f"'{found['utterance']}' it makes '{found['transcript']}', with "
         f"log-probabilities that differ by {found['difference']:.1g} at most."
     )
+
+
+def pretext(options):
+    """The command ``pretext``."""
+    from dataclasses import asdict
+
+    from speechbrain_privacy.audit.pretext import (
+        describe_segments,
+        null_levels,
+        segments_of,
+    )
+    from speechbrain_privacy.dataio.alignments import load_alignments
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.dataio.manifest import read_manifest
+    from speechbrain_privacy.lobes.descriptors import Descriptors
+    from speechbrain_privacy.metrics.dependence import task_weights
+    from speechbrain_privacy.report.tables import format_lines
+
+    need = () if options.alignments else (options.label,)
+    manifest = read_manifest(options.manifest, options.data_folder, need)
+    segments = segments_of(
+        manifest,
+        load_alignments(options.alignments, [manifest])
+        if options.alignments
+        else None,
+        options.label,
+    )
+    kernels, targets, left_out = describe_segments(
+        segments,
+        Descriptors(sample_rate=options.sample_rate),
+        options.sample_rate,
+        options.most,
+        options.least,
+        options.seed,
+    )
+    found = task_weights(
+        list(kernels.values()),
+        list(targets.values()),
+        options.method,
+        options.centering,
+    )
+    null = null_levels(kernels, targets, options.centering, seed=options.seed)
+    lines = [("task", "1000 HSIC", "shuffled", "weight")]
+    for task in sorted(found.alone, key=found.alone.get):
+        levels = 1000 * found.alone[task], 1000 * null[task]
+        lines.append(
+            (task, *(f"{x:.3f}" for x in levels), f"{found.weights[task]:.4f}")
+        )
+    print(format_lines(lines, options.format))
+    said = sys.stdout if options.format == "text" else sys.stderr
+    n_segments = sum(map(len, kernels.values()))
+    print(
+        f"\n{n_segments} segments of {len(kernels)} classes ({len(left_out)} "
+        f"with fewer than {options.least} left out). All tasks together: "
+        f"{1000 * found.together:.3f}; with equal weights: "
+        f"{1000 * found.equal:.3f}. Less is better.",
+        file=said,
+    )
+    weights = ", ".join(f"{t}: {w:.4f}" for t, w in found.weights.items())
+    print(f'\n--weights "{{{weights}}}"', file=said)
+    if options.json:
+        content = asdict(found) | {"null": null, "classes": sorted(kernels)}
+        write_json(options.json, content)

@@ -43,8 +43,8 @@ class Descriptors(torch.nn.Module):
 
     Arguments
     ---------
-    names : list of str
-        Which.
+    names : list of str, or dict
+        Which; of a dict, those with a weight above 0.
     sample_rate : int
         In Hz.
     n_mels : int
@@ -60,6 +60,8 @@ class Descriptors(torch.nn.Module):
 
     def __init__(self, names=NAMES, sample_rate=16000, n_mels=26):
         super().__init__()
+        if isinstance(names, dict):
+            names = [name for name, weight in names.items() if weight > 0]
         unknown = [name for name in names if name not in NAMES]
         if unknown or not names:
             raise ValueError(

@@ -23,7 +23,8 @@ class Multitask(torch.nn.Module):
     n_mels : int
         Channels of the features.
     weights : dict
-        Descriptor -> weight of its loss, in the order of the targets.
+        Descriptor -> weight of its loss, in the order of the targets; those
+        of weight 0 are left out, and are no targets.
     mel_weight, mfcc_weight : float
         Of both reconstructions.
     n_mfcc : int
@@ -58,7 +59,7 @@ class Multitask(torch.nn.Module):
         if min([mel_weight, mfcc_weight, *weights.values()]) < 0:
             raise ValueError("weights of tasks are not negative")
         self.network = network
-        self.weights = dict(weights)
+        self.weights = {name: w for name, w in weights.items() if w > 0}
         self.mel_weight, self.mfcc_weight = mel_weight, mfcc_weight
         stride, size = network.encoder.stride, network.output_size
         self.to_mel = torch.nn.Linear(size, stride * n_mels)

@@ -27,7 +27,10 @@ ALLOWED = {
     "runs.py": {"audit", "dataio", "experiments"},
     "export.py": {"dataio", "lobes", "runs"},
     "commands.py": {
+        "audit",
         "export",
+        "lobes",
+        "metrics",
         "report",
         "dataio",
         "experiments",
