@@ -36,6 +36,7 @@ HEADER = (
     "Task,Dataset,Script_file,Hparam_file,Data_prep_file,Readme_file,"
     "Result_url,HF_repo,test_debug_flags,test_debug_checks,performance"
 ).split(",")
+HOME = "speechbrain-privacy"
 #: What in a YAML needs which extra.
 EXTRAS = {"lobes.pretrained": "hf", "dataio.minispeech": "demo"}
 #: SpeechBrain's settings; there, ours is a library like any other.
@@ -145,13 +146,29 @@ def assemble(recipe, output):
         f"speechbrain-privacy{needed}\n"
     )
     shutil.copyfile(recipe / "train.py", here / "train.py")
-    shutil.copyfile(recipe / "README.md", here / "README.md")
+    readme = (recipe / "README.md").read_text(encoding="utf-8")
+    (here / "README.md").write_text(
+        re.sub(
+            r"\[([^]]*)\]\(([^):]+)\)",
+            lambda link: _link(link, recipe, here),
+            readme,
+        ),
+        encoding="utf-8",
+    )
     for path in recipe.glob("*.py"):
         if path.name != "train.py":
             (here / path.name).symlink_to(os.readlink(path))
             _copy(path.resolve(), output)
     _copy_rows(recipe, output)
     _run(output, "ruff", "check", "--fix", "--quiet", *RUFF)
+
+
+def _link(link, recipe, here):
+    """A link to what is not there, e.g. another recipe, as words."""
+    if link[2].startswith("#") or (here / link[2].partition("#")[0]).exists():
+        return link[0]
+    target = (recipe / link[2].partition("#")[0]).resolve()
+    return f"{link[1]} (`{target.relative_to(ROOT)}` of {HOME})"
 
 
 def _run(folder, *command):
@@ -254,6 +271,9 @@ def _row_problems(tree, table, row):
     ]
     if "file_exists=[" not in row["test_debug_checks"]:
         found.append(f"{table.name}: {name}: no files are checked")
+    for link in re.findall(r"\]\(([^):#]+)[)#]", readme):
+        if not (tree / row["Readme_file"]).parent.joinpath(link).exists():
+            found.append(f"{row['Readme_file']}: {link} is not there")
     if Path(name).name not in readme:
         found.append(f"{row['Readme_file']}: does not name {Path(name).name}")
     return found

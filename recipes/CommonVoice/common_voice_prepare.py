@@ -13,6 +13,7 @@ Reads a release as it is unpacked: ``train.tsv``, ``dev.tsv``, ``test.tsv`` and
 
 import argparse
 import csv
+import hashlib
 import os
 import unicodedata
 from multiprocessing.pool import ThreadPool
@@ -25,6 +26,7 @@ from speechbrain.dataio import audio_io
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
+from speechbrain_privacy.dataio.audio import AudioError
 from speechbrain_privacy.dataio.identity import remember
 from speechbrain_privacy.dataio.manifest import ManifestError, write_manifest
 
@@ -39,6 +41,8 @@ GENDERS = {
     "male": "M",
     "male_masculine": "M",
 }
+#: What may stand within a word: l'été, col·laborar.
+INSIDE = "'·"
 #: What stands for an apostrophe within a word.
 APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "`": "'", "´": "'"})
 
@@ -69,14 +73,21 @@ def prepare_common_voice(
     data_folder, folder = Path(data_folder), Path(manifest_folder)
     audio_folder = Path(audio_folder or folder / f"clips_{RATE}")
     most = dict(most_utterances or {})
-    remember(folder / "common_voice.json", {"most_utterances": most})
+    tables = {s: data_folder / f"{name}.tsv" for s, name in SPLITS.items()}
+    remember(
+        folder / "common_voice.json",
+        {
+            "most_utterances": most,
+            "release": {split: _hash(path) for split, path in tables.items()},
+        },
+    )
     targets = {split: folder / f"{split}.csv" for split in SPLITS}
     if all(target.is_file() for target in targets.values()):
         logger.info(f"Common Voice is prepared already in {folder}")
         return
     read = {
-        split: _read_tsv(data_folder / f"{name}.tsv")[: most.get(split)]
-        for split, name in SPLITS.items()
+        split: _read_tsv(path)[: most.get(split)]
+        for split, path in tables.items()
     }
     for split, target in targets.items():
         rows = _rows(read[split], data_folder / "clips", audio_folder, threads)
@@ -89,6 +100,8 @@ def prepare_common_voice(
 
 def normalised(sentence):
     """Letters of any script in capitals, apostrophes within words, spaces.
+
+    Capitals are Unicode's, in every language: Turkish i and ı become one.
 
     Arguments
     ---------
@@ -104,19 +117,28 @@ def normalised(sentence):
     "C'EST L'ÉTÉ DÉJÀ"
     """
     text = unicodedata.normalize("NFC", sentence).translate(APOSTROPHES)
+    # Joiners and the like are no spaces.
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     # Letters, the marks that belong to them, and digits where they are left.
-    kept = [c if c == "'" or unicodedata.category(c)[0] in "LMN" else " "
-            for c in text]  # fmt: skip
-    words = ("".join(kept)).upper().split()
-    return " ".join(filter(None, (word.strip("'") for word in words)))
+    kept = [
+        c if c in INSIDE or unicodedata.category(c)[0] in "LMN" else " "
+        for c in text
+    ]
+    words = "".join(kept).upper().split()
+    return " ".join(filter(None, (word.strip(INSIDE) for word in words)))
 
 
-def _read_tsv(path):
+def _hash(path):
+    """Of a table: which release, and which locale."""
     if not path.is_file():
         raise ManifestError(
             f"{path} does not exist: data_folder is that of a locale, with "
             "train.tsv in it"
         )
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _read_tsv(path):
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         for column in NEEDED:
@@ -131,15 +153,18 @@ def _rows(lines, clips, audio_folder, threads):
     def row(line):
         name = Path(line["path"]).stem
         target = audio_folder / f"{name}.flac"
+        words = normalised(line["sentence"])
+        if not words:
+            return f"{clips / line['path']}: nothing is said: no letters"
         try:
             duration = _convert(clips / line["path"], target)
-        except (OSError, RuntimeError, ValueError) as fault:
-            return f"{clips / line['path']}: {fault}"
+        except AudioError as fault:
+            return str(fault)
         return {
             "ID": name,
             "duration": f"{duration:.4f}",
             "wav": str(target.resolve()),
-            "wrd": normalised(line["sentence"]),
+            "wrd": words,
             "spk_id": line["client_id"],
             "gender": GENDERS.get((line.get("gender") or "").lower(), ""),
             "age": line.get("age") or "",
@@ -163,10 +188,14 @@ def _convert(source, target):
     """Writes a clip at 16 kHz, if it is not there; returns its seconds."""
     if target.is_file():
         return soundfile.info(target).duration
-    wav, rate = audio_io.load(str(source))
+    # What cannot be read is left out; what cannot be written stops it all.
+    try:
+        wav, rate = audio_io.load(str(source))
+    except (OSError, RuntimeError, ValueError) as fault:
+        raise AudioError(f"{source}: {fault}") from None
     wav = wav.mean(0, keepdim=True)
     if wav.shape[1] == 0:
-        raise ValueError("holds no samples")
+        raise AudioError(f"{source}: holds no samples")
     wav = torchaudio.functional.resample(wav, rate, RATE).clamp(-1, 1)
     partial = target.with_suffix(f".{os.getpid()}.part.flac")
     soundfile.write(partial, wav[0].to(torch.float32).numpy(), RATE)

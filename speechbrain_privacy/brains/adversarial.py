@@ -40,8 +40,7 @@ class AdversarialBrain(sb.Brain):
     optimizers : dict
         Role (``model``, ``adversaries``) -> function from parameters to an
         optimizer (``!name:torch.optim.AdamW`` with its settings). Modules
-        with ``lr_factors()`` may have parameters that learn more slowly:
-        these get an optimizer of their own for each factor.
+        with ``lr_factors()`` may have parameters that learn more slowly.
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
         Counts the epochs of ``fit``; schedules run over its limit.
     lr_schedules : dict, optional
@@ -156,24 +155,47 @@ class AdversarialBrain(sb.Brain):
         return {role: params for role, params in roles.items() if params}
 
     def init_optimizers(self):
-        """One optimizer per role and factor, each with one group."""
+        """One optimizer per role, one group per factor of learning rates."""
         self.optimizers_dict = {}
         modules = [self.unwrapped(name) for name in self.modules]
         for role, params in self.role_parameters().items():
             if role not in self.optimizer_classes:
                 raise KeyError(f"optimizers has no entry for role '{role}'")
-            for factor, some in by_factor(modules, params).items():
-                optimizer = self.optimizer_classes[role](some)
-                for group in optimizer.param_groups:
-                    group["lr"] *= factor
-                    group["initial_lr"] = group["lr"]
-                # SpeechBrain clips the first group of each optimizer alone.
-                name = role if factor == 1.0 else f"{role}_x{factor:g}"
-                self.optimizers_dict[name] = optimizer
-                if self.checkpointer is not None:
-                    self.checkpointer.add_recoverable(
-                        f"{name}_optimizer", optimizer
-                    )
+            groups = by_factor(modules, params)
+            optimizer = self.optimizer_classes[role](
+                [{"params": some} for some in groups.values()]
+            )
+            for group, factor in zip(
+                optimizer.param_groups, groups, strict=True
+            ):
+                group["initial_lr"] = group["lr"] = group["lr"] * factor
+            self.optimizers_dict[role] = optimizer
+            if self.checkpointer is not None:
+                self.checkpointer.add_recoverable(
+                    f"{role}_optimizer", optimizer
+                )
+
+    def optimizers_step(self):
+        """A step of every optimizer, each clipped as a whole.
+
+        As the parent's, which clips the first group of each alone.
+        """
+        optimizers = self.freeze_optimizers(self.optimizers_dict).values()
+        for optimizer in optimizers:
+            self.scaler.unscale_(optimizer)
+            self._clip(optimizer)
+        if not self.scaler.is_enabled() and self.skip_nonfinite_grads:
+            self.check_gradients()
+        for optimizer in optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+
+    def _clip(self, optimizer):
+        params = [p for g in optimizer.param_groups for p in g["params"]]
+        torch.nn.utils.clip_grad_norm_(params, self.max_grad_norm)
 
     def unwrapped(self, name):
         """The module itself, without its DistributedDataParallel."""
@@ -204,14 +226,13 @@ class AdversarialBrain(sb.Brain):
         return min(1.0, max(0.0, done))
 
     def learning_rates(self):
-        """Sets and returns the learning rate of every role."""
+        """Sets the learning rates; returns every role's highest one."""
         rates = {}
-        for name, optimizer in self.optimizers_dict.items():
-            role = name.partition("_x")[0]
+        for role, optimizer in self.optimizers_dict.items():
             factor = self.lr_schedules.get(role, Constant())(self.progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-                rates[name] = group["lr"]
+            rates[role] = max(g["lr"] for g in optimizer.param_groups)
         return rates
 
     # Training
@@ -305,9 +326,8 @@ class AdversarialBrain(sb.Brain):
             Stored with the checkpoint, beside the epoch.
         """
         rates = {
-            f"lr {role}": group["lr"]
+            f"lr {role}": max(group["lr"] for group in optimizer.param_groups)
             for role, optimizer in self.optimizers_dict.items()
-            for group in optimizer.param_groups
         }
         reversal = self.unwrapped(ADVERSARIES).multiplier
         cost = self.meter.logged() if self.meter is not None else {}
@@ -398,9 +418,7 @@ class AdversarialBrain(sb.Brain):
             loss = self.modules[ADVERSARIES](hidden, lengths, labels).loss
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(
-            optimizer.param_groups[0]["params"], self.max_grad_norm
-        )
+        self._clip(optimizer)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)

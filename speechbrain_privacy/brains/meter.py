@@ -65,8 +65,14 @@ EXTRA = {
 }
 
 
+_FLASH = _ATEN._scaled_dot_product_flash_attention
 FORMULAS = {
     **flop_registry,
+    # The same on a CPU.
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_FLASH],
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _ATEN._scaled_dot_product_flash_attention_backward
+    ],
     **{op: shape_wrapper(formula) for op, formula in EXTRA.items()},
 }
 

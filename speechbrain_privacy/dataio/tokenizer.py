@@ -51,6 +51,8 @@ class Tokenizer:
                 sentence_iterator=iter(texts),
                 model_writer=model,
                 model_type=self.kind,
+                # Words are compared as they are written.
+                normalization_rule_name="identity",
                 vocab_size=size,
                 unk_id=BLANK,
                 bos_id=-1,

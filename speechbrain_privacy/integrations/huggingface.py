@@ -1,5 +1,8 @@
 """Models of the Hugging Face hub: loading them, and small ones to try out."""
 
+import pickle
+from pathlib import Path
+
 import torch
 
 
@@ -18,14 +21,26 @@ def load_model(source, save_path="", spec_augment=False):
     Returns
     -------
     tuple
-        The ``transformers`` model, and whether it wants waveforms of zero
-        mean and unit variance.
+        The ``transformers`` model, and its feature extractor, which knows the
+        sampling rate and whether waveforms are normalised.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it cannot be read.
     """
     _transformers()
     from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
 
-    lobe = Wav2Vec2(source, save_path, apply_spec_augment=spec_augment)
-    return lobe.model, lobe.normalize_wav
+    try:
+        lobe = Wav2Vec2(source, save_path, apply_spec_augment=spec_augment)
+    except (OSError, ValueError, pickle.UnpicklingError) as fault:
+        first = str(fault).strip().splitlines()[0]
+        raise ValueError(
+            f"source '{source}' is no folder with a model here "
+            f"({Path.cwd()}), and cannot be had from the hub: {first}"
+        ) from None
+    return lobe.model, lobe.feature_extractor
 
 
 def write_tiny(
@@ -37,6 +52,7 @@ def write_tiny(
     feat_extract_norm="group",
     dropout=0.1,
     seed=0,
+    **further,
 ):
     """Writes a small model with random weights as the hub would have it.
 
@@ -58,22 +74,26 @@ def write_tiny(
     dropout : float
         Everywhere.
     seed : int
+    **further
+        Of the model's configuration.
 
     Example
     -------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_tiny(folder, "wavlm")
-    ...     model, normalize = load_model(folder)
-    >>> model.config.hidden_size, normalize
-    (32, False)
+    ...     model, extractor = load_model(folder)
+    >>> model.config.hidden_size, extractor.sampling_rate
+    (32, 16000)
     """
     transformers = _transformers()
     names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
     if kind not in names:
         raise ValueError(f"kind is one of {', '.join(names)}, not '{kind}'")
     large = feat_extract_norm == "layer"
+    further = {"mask_time_length": 4, **further}
     config = getattr(transformers, f"{names[kind]}Config")(
+        **further,
         hidden_size=hidden_size,
         num_hidden_layers=num_layers,
         num_attention_heads=4,
@@ -84,7 +104,6 @@ def write_tiny(
         feat_extract_norm=feat_extract_norm,
         do_stable_layer_norm=large,
         conv_bias=large,
-        mask_time_length=4,
         hidden_dropout=dropout,
         attention_dropout=dropout,
         activation_dropout=dropout,

@@ -54,7 +54,7 @@ class PretrainedEncoder(torch.nn.Module):
         ``"last"``, ``"weighted"`` (a learnt sum of all layers), or the number
         of a layer: the layers above it are left out.
     lora : dict, optional
-        Settings of ``speechbrain.nnet.adapters.LoRA`` (``rank``, ``alpha``),
+        If there are any: settings of ``speechbrain.nnet.adapters.LoRA`` (``rank``, ``alpha``),
         and perhaps ``target_layers``, shell patterns of module names; default:
         queries and values of every attention (WavLM, whose attention takes no
         adapters: the feed-forward layers).
@@ -62,11 +62,14 @@ class PretrainedEncoder(torch.nn.Module):
         Computes layers again in the backward pass instead of keeping them:
         less memory, about a third more time.
     spec_augment : bool
-        Hides spans of latents in training, as the model's own settings say.
+        Hides spans of latents in training, as the model's own settings say;
+        not in a batch that is shorter than a span.
     lr_factor : float
         Of the learning rate of the optimizer, for the model's weights.
     lr_decay : float
         Of that, for each layer further from the output.
+    sample_rate : int
+        Of the waveforms, in Hz; it must be the model's.
 
     Example
     -------
@@ -92,9 +95,17 @@ class PretrainedEncoder(torch.nn.Module):
         spec_augment=False,
         lr_factor=1.0,
         lr_decay=1.0,
+        sample_rate=16000,
     ):
         super().__init__()
-        model, self.normalize = load_model(source, save_path, spec_augment)
+        model, extractor = load_model(source, save_path, spec_augment)
+        if extractor.sampling_rate != sample_rate:
+            raise ValueError(
+                f"{source} hears {extractor.sampling_rate} samples a second; "
+                f"sample_rate says {sample_rate}"
+            )
+        self.sample_rate = sample_rate
+        self.normalize = extractor.do_normalize
         config = model.config
         # A layer that is left out at random leaves DDP waiting for it.
         config.layerdrop = 0.0
@@ -102,12 +113,21 @@ class PretrainedEncoder(torch.nn.Module):
         self.output_size = config.hidden_size
         self.kernels = tuple(zip(config.conv_kernel, config.conv_stride))
         self.lr_factor, self.lr_decay = lr_factor, lr_decay
+        #: The norm that some models have above all layers, others below.
+        self.topmost = (
+            ("encoder.layer_norm.weight", "encoder.layer_norm.bias")
+            if config.do_stable_layer_norm
+            else ()
+        )
         self.norm = None
         if config.feat_extract_norm == "group":
             first = model.feature_extractor.conv_layers[0]
             first.layer_norm = UnpaddedGroupNorm(first.layer_norm)
             self.norm = [first.layer_norm]  # a list: not once more a child
-        if not spec_augment and hasattr(model, "masked_spec_embed"):
+        self.spec_augment = spec_augment
+        # What never stands in for anything would have no gradient.
+        hides = spec_augment and config.mask_time_prob > 0
+        if not hides and hasattr(model, "masked_spec_embed"):
             model.masked_spec_embed.requires_grad_(False)
         if freeze:
             model.requires_grad_(False)
@@ -115,7 +135,7 @@ class PretrainedEncoder(torch.nn.Module):
             model.feature_extractor._freeze_parameters()
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        if lora is not None:
+        if lora:
             settings = {"rank": 8, "alpha": 16.0, **lora}
             usual = DENSE if config.model_type == "wavlm" else ATTENTION
             targets = settings.pop("target_layers", usual)
@@ -129,7 +149,7 @@ class PretrainedEncoder(torch.nn.Module):
                 raise ValueError(
                     f"lora: no layer of {source} is called {list(targets)}"
                 )
-        self.frozen = freeze and lora is None
+        self.frozen = freeze and not lora
         self.model = model
         self.sum = LayerSum(1 + n_layers) if output == WEIGHTED else None
         self.layers = torch.nn.ModuleList(
@@ -138,13 +158,12 @@ class PretrainedEncoder(torch.nn.Module):
 
     @property
     def grid(self):
-        """Seconds between frames, and of the middle of the first, where
-        samples come 16000 times a second."""
+        """Seconds between frames, and of the middle of the first."""
         reach, step = 1, 1
         for kernel, stride in self.kernels:
             reach += (kernel - 1) * step
             step *= stride
-        return step / 16000, reach / 2 / 16000
+        return step / self.sample_rate, reach / 2 / self.sample_rate
 
     def frames(self, samples):
         """Frames of each utterance, of its samples; one at least."""
@@ -158,7 +177,7 @@ class PretrainedEncoder(torch.nn.Module):
         Arguments
         ---------
         wavs : torch.Tensor
-            ``[batch, samples]``, at 16 kHz.
+            ``[batch, samples]``.
         lengths : torch.Tensor
             Relative lengths, ``[batch]``.
 
@@ -175,7 +194,7 @@ class PretrainedEncoder(torch.nn.Module):
             If the batch is shorter than a frame.
         """
         samples = frame_counts(lengths, wavs.shape[1])
-        shortest = round(2 * self.grid[1] * 16000)
+        shortest = round(2 * self.grid[1] * self.sample_rate)
         if wavs.shape[1] < shortest:
             raise ValueError(
                 f"the longest utterance of a batch has {wavs.shape[1]} "
@@ -200,6 +219,11 @@ class PretrainedEncoder(torch.nn.Module):
         return out, counts.to(out.device) / out.shape[1]
 
     def _run(self, wavs, valid):
+        config = self.model.config
+        n_frames = self.frames(torch.tensor([wavs.shape[1]]))[0]
+        config.apply_spec_augment = bool(
+            self.spec_augment and n_frames > config.mask_time_length
+        )
         out = self.model(
             wavs, attention_mask=valid.long(), output_hidden_states=True
         )
@@ -230,6 +254,8 @@ class PretrainedEncoder(torch.nn.Module):
             if name.startswith("model."):
                 _, _, inside = name.partition("encoder.layers.")
                 layer = int(inside.split(".")[0]) + 1 if inside else 0
+                if name.endswith(self.topmost):
+                    layer = top
                 factor = self.lr_factor * self.lr_decay ** (top - layer)
             found.setdefault(factor, []).append(parameter)
         return list(found.items())
@@ -267,13 +293,18 @@ def _cut(model, output, n_layers):
             f"output is '{LAST}', '{WEIGHTED}' or a layer from 1 to "
             f"{n_layers}, not {output!r}"
         )
-    model.encoder.layers = model.encoder.layers[:output]
+    if output < n_layers:
+        model.encoder.layers = model.encoder.layers[:output]
+        if model.config.do_stable_layer_norm:
+            # It was learnt for the last layer's output.
+            model.encoder.layer_norm = torch.nn.Identity()
     return output
 
 
 def _normalised(wavs, valid, samples):
-    """Zero mean and unit variance of what is not padding."""
+    """Zero mean and unit variance of what is not padding, with the floor
+    that published models were trained with, as SpeechBrain's lobe."""
     count = samples[:, None].to(wavs.dtype)
     wavs = wavs - wavs.masked_fill(~valid, 0.0).sum(1, keepdim=True) / count
     var = wavs.masked_fill(~valid, 0.0).square().sum(1, keepdim=True) / count
-    return wavs * torch.rsqrt(var + 1e-7)
+    return wavs * torch.rsqrt(var + 1e-5)

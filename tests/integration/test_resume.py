@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from speechbrain_privacy.integrations.huggingface import write_tiny
 from tests.integration.recipes import TINY, own_corpus, run
 
 #: Dropout, speed perturbation, SpecAugment, accumulation over four batches
@@ -166,6 +167,35 @@ OBJECTIVES = [
     ("wav2vec2", "wav2vec2", 12, 4),
     ("wavlm", "wavlm", 24, 4),
 ]
+
+
+def test_a_killed_fine_tuning(toy_corpus, tmp_path):
+    """Rates by layer, a sum of layers, taps, latents that are hidden."""
+    results = []
+    write_tiny(tmp_path / "tiny", "wav2vec2", hidden_size=16, conv_dim=8)
+    for name in ("whole", "killed"):
+        arguments = (
+            "AN4/ASR/CTC",
+            "pretrained_adversarial",
+            f"--model={{source: {tmp_path / 'tiny'}, output: weighted, "
+            "lr_decay: 0.5, gradient_checkpointing: true, "
+            "freeze_feature_extractor: false}",
+            "--layer=1",
+            *TINY[1:],
+            *OPTIONS[:1],
+            *OPTIONS[2:5],
+            "--adversary_steps=2",
+            *own_corpus(toy_corpus),
+            f"--output_folder={tmp_path / name}",
+        )
+        if name == "killed":
+            before = IN_STEP.format(random.Random().randint(2, 2 * N_BATCHES))
+            assert run(*arguments, before=before).returncode == -9
+        done = run(*arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        results.append(outcome(tmp_path / name))
+    assert_equal(*(weights for weights, _ in results))
+    assert results[0][1] == results[1][1]
 
 
 @pytest.mark.parametrize(("recipe", "yaml", "batches", "files"), OBJECTIVES)

@@ -68,7 +68,7 @@ def batch():
     )
 
 
-def trained(modules, lr=0.1, **settings):
+def trained(modules, lr=0.1, max_grad_norm=1e9, **settings):
     brain = Toy(
         modules=modules,
         optimizers={
@@ -79,7 +79,7 @@ def trained(modules, lr=0.1, **settings):
         run_opts={
             "device": "cpu",
             "noprogressbar": True,
-            "max_grad_norm": 1e9,
+            "max_grad_norm": max_grad_norm,
         },
         **settings,
     )
@@ -118,18 +118,25 @@ def test_rates_follow_the_schedule_of_their_role():
     brain = trained(
         make(), lr_schedules={"model": WarmupCosine(warmup=0.0, floor=0.2)}
     )
-    assert set(brain.optimizers_dict) == {
-        "model",
-        "model_x0.5",
-        "adversaries",
-    }
+    assert set(brain.optimizers_dict) == {"model", "adversaries"}
     brain.epoch, brain.step = 2, 1  # past the end of training
     rates = brain.learning_rates()
-    assert rates["model"] == pytest.approx(0.02)
-    assert rates["model_x0.5"] == pytest.approx(0.01)
-    assert rates["adversaries"] == pytest.approx(0.1)
-    for optimizer in brain.optimizers_dict.values():
-        assert len(optimizer.param_groups) == 1
+    assert rates == pytest.approx({"model": 0.02, "adversaries": 0.1})
+    groups = brain.optimizers_dict["model"].param_groups
+    assert [g["lr"] for g in groups] == pytest.approx([0.02, 0.01])
+
+
+def test_a_role_is_clipped_as_a_whole():
+    before = [p.clone() for p in make()["encoder"].parameters()]
+    modules = make(weights={"early": 0.0, "late": 0.0})
+    modules["encoder"].lr_factors = lambda: [
+        (1.0 + 1e-6 * i, [p])
+        for i, p in enumerate(modules["encoder"].parameters())
+    ]
+    brain = trained(modules, lr=1.0, max_grad_norm=1e-3)
+    after = brain.modules["encoder"].parameters()
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(after, before)) ** 0.5
+    assert float(moved.detach()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_extra_steps_of_the_adversaries_reach_no_encoder():

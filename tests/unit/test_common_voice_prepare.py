@@ -102,12 +102,48 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(
     assert "2 of 3 clips left out" in caplog.text
 
 
+def test_a_clip_in_which_nothing_is_said_is_left_out(
+    common_voice, tmp_path, caplog
+):
+    with open(common_voice / "dev.tsv", "a") as file:
+        file.write("e\tcv_1.mp3\t?!\t\t\t\n")
+    prepare_common_voice(common_voice, tmp_path / "m")
+    assert len(read_manifest(tmp_path / "m/valid.csv").rows) == 1
+    assert "nothing is said" in caplog.text
+
+
 def test_a_part_of_a_split(common_voice, tmp_path):
     folder = tmp_path / "m"
     prepare_common_voice(common_voice, folder, most_utterances={"train": 1})
     assert len(read_manifest(folder / "train.csv").rows) == 1
     with pytest.raises(ValueError, match="most_utterances"):
         prepare_common_voice(common_voice, folder)
+
+
+def test_another_locale_in_the_same_folder_is_refused(common_voice, tmp_path):
+    prepare_common_voice(common_voice, tmp_path / "m")
+    with open(common_voice / "dev.tsv", "a") as file:
+        file.write("e\tcv_4.mp3\tvier\t\t\t\n")
+    with pytest.raises(ValueError, match="release"):
+        prepare_common_voice(common_voice, tmp_path / "m")
+
+
+def test_a_full_disk_stops_it_before_a_manifest_is_written(
+    common_voice, tmp_path, monkeypatch
+):
+    def full(path, *_):
+        if "cv_5" in str(path):
+            raise OSError(28, "No space left on device")
+        return write(path, *_)
+
+    write = soundfile.write
+    monkeypatch.setattr(soundfile, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        prepare_common_voice(common_voice, tmp_path / "m")
+    assert not (tmp_path / "m/test.csv").exists()
+    monkeypatch.undo()
+    prepare_common_voice(common_voice, tmp_path / "m")
+    assert len(read_manifest(tmp_path / "m/test.csv").rows) == 1
 
 
 def test_what_is_no_release_is_named(common_voice, tmp_path):
@@ -121,4 +157,8 @@ def test_what_is_no_release_is_named(common_voice, tmp_path):
 def test_words_keep_their_letters_and_lose_the_rest():
     assert normalised("«Où'sch», 'n huis—3x… ") == "OÙ'SCH N HUIS 3X"
     assert normalised("हिन्दी में।") == "हिन्दी में"
+    assert normalised("col·laborar · ·") == "COL·LABORAR"
+    # What joins letters, or keeps them apart, is no space.
+    assert normalised("می\u200cخواهم") == "میخواهم"
+    assert normalised("ශ\u0dca\u200dරී") == "ශ\u0dcaරී"
     assert normalised("!?") == ""

@@ -2,12 +2,18 @@
 
 import pickle
 
+import numpy
 import pytest
 import torch
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
 
+from speechbrain_privacy.brains.meter import counted_flops
+from speechbrain_privacy.dataio.settings import check_overrides
 from speechbrain_privacy.integrations.huggingface import write_tiny
 from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
 from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
+from tests.conftest import ROOT
 
 KINDS = ("wav2vec2", "hubert", "wavlm")
 
@@ -61,7 +67,7 @@ def test_one_utterance_is_what_the_model_itself_makes_of_it(tiny, kind, norm):
     given = wavs[:1]
     if norm == "layer":  # as its feature extractor says
         given = (given - given.mean()) / (
-            given.var(unbiased=False) + 1e-7
+            given.var(unbiased=False) + 1e-5
         ) ** 0.5
     with torch.no_grad():
         wanted = AutoModel.from_pretrained(folder).eval()(given)
@@ -81,9 +87,23 @@ def test_layers_are_where_taps_find_them(tiny):
     hidden, _ = encoder(wavs, lengths)
     assert len(seen) == 4
     assert torch.allclose(hidden, seen[2], atol=1e-6)
-    lower = PretrainedEncoder(tiny(num_layers=3), output=2).eval()
-    assert len(lower.layers) == 3 and len(lower.model.encoder.layers) == 2
-    assert torch.allclose(lower(wavs, lengths)[0], seen[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_output_of_a_layer_is_what_taps_find_there(tiny, kind, norm):
+    folder = tiny(kind, norm, num_layers=3)
+    whole, seen = PretrainedEncoder(folder).eval(), {}
+    for i, layer in enumerate(whole.layers):
+        layer.register_forward_hook(lambda m, x, y, i=i: seen.update({i: y}))
+    wavs, lengths, _ = batch()
+    whole(wavs, lengths)
+    for output in (1, 2, 3):
+        lower = PretrainedEncoder(folder, output=output).eval()
+        assert len(lower.model.encoder.layers) == output
+        assert len(lower.layers) == output + 1
+        hidden, _ = lower(wavs, lengths)
+        assert torch.allclose(hidden, seen[output], atol=2e-5), output
 
 
 def trained(encoder):
@@ -172,6 +192,58 @@ def test_lower_layers_learn_more_slowly(tiny):
     assert len(found) == sum(p.requires_grad for p in names.values())
 
 
+def test_a_norm_above_all_layers_learns_as_the_highest(tiny):
+    for norm, wanted in (("layer", 0.2), ("group", 0.05)):
+        encoder = PretrainedEncoder(
+            tiny("hubert", norm), lr_factor=0.2, lr_decay=0.5
+        )
+        found = {
+            id(p): factor for factor, some in encoder.lr_factors() for p in some
+        }
+        weight = encoder.model.encoder.layer_norm.weight
+        assert found[id(weight)] == pytest.approx(wanted)
+
+
+def test_spans_are_hidden_where_they_fit(tiny, tmp_path):
+    write_tiny(tmp_path, "hubert", dropout=0.0, mask_time_length=10)
+    encoder = PretrainedEncoder(
+        str(tmp_path), spec_augment=True, freeze_feature_extractor=False
+    ).train()
+    wavs = torch.randn(2, 16000)
+    torch.manual_seed(0)
+    numpy.random.seed(0)
+    one = encoder(wavs, torch.ones(2))[0]
+    assert not torch.equal(one, encoder(wavs, torch.ones(2))[0])
+    short = wavs[:, :3200]  # nine frames
+    one = encoder(short, torch.ones(2))[0]
+    assert torch.equal(one, encoder(short, torch.ones(2))[0])
+    assert encoder.model.masked_spec_embed.requires_grad
+    # Channels alone are hidden: nothing stands in for a frame.
+    write_tiny(
+        tmp_path / "b", "hubert", mask_time_prob=0.0, mask_feature_prob=0.1
+    )
+    encoder = PretrainedEncoder(str(tmp_path / "b"), spec_augment=True)
+    assert not encoder.model.masked_spec_embed.requires_grad
+
+
+def test_another_rate_and_no_model_are_named(tiny, tmp_path):
+    with pytest.raises(ValueError, match="hears 16000 .* says 8000"):
+        PretrainedEncoder(tiny(), sample_rate=8000)
+    with pytest.raises(ValueError, match="source 'nowhere/at/all' is no fold"):
+        PretrainedEncoder("nowhere/at/all")
+
+
+def test_attention_is_counted(tiny):
+    counts = []
+    wavs, lengths, _ = batch()
+    for kind in ("sdpa", "eager"):
+        encoder = PretrainedEncoder(tiny("hubert"))
+        encoder.model.set_attn_implementation(kind)
+        with counted_flops(counts):
+            encoder(wavs, lengths)[0].sum().backward()
+    assert counts[0] == pytest.approx(counts[1], rel=0.1)
+
+
 def test_what_is_learnt_is_saved_and_no_more(tiny, tmp_path):
     path = tmp_path / "encoder.ckpt"
     one = PretrainedEncoder(tiny(), lora={"rank": 2}, output="weighted")
@@ -242,3 +314,33 @@ def test_the_sum_of_layers_has_weights_that_sum_to_one():
     layers = [torch.full((1, 1, 1), float(i)) for i in range(3)]
     wanted = float((some.weights * torch.arange(3.0)).sum())
     assert float(some(layers)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "lora: {rank: 2}",
+        "output: weighted",
+        "output: 1",
+        "freeze: true",
+        "freeze_feature_extractor: false",
+        "gradient_checkpointing: true",
+        "spec_augment: false",
+    ],
+)
+def test_every_option_of_the_recipe_can_be_given(tiny, option):
+    path = ROOT / "recipes/AN4/ASR/CTC/hparams/pretrained_adversarial.yaml"
+    given = f"data_folder: x\nlayer: 1\nmodel: {{source: {tiny()}, {option}}}\n"
+    with open(path) as file:
+        hparams = load_hyperpyyaml(file, given)
+    encoder = hparams["modules"]["encoder"]
+    assert encoder.output_size == hparams["head"].in_features == 32
+    check_overrides(path, given)
+
+
+def test_a_part_of_common_voice_can_be_asked_for():
+    path = ROOT / "recipes/CommonVoice/ASR/CTC/hparams/pretrained.yaml"
+    given = "data_folder: x\nmost_utterances: {test: 40}\n"
+    with open(path) as file:
+        text = resolve_references(file, given).read()
+    assert YAML().load(text)["prepare"]["most_utterances"] == {"test": 40}
