@@ -15,6 +15,8 @@ HSIC, RELEASED = "hsic", "released"
 SOFTMAX, SPARSEMAX = "softmax", "sparsemax"
 #: Of a Gaussian kernel of standardised targets.
 VARIANCE = 0.05
+#: Of a loss, to divide by.
+TINY = 1e-12
 #: Least logarithm of a kernel.
 FLOOR = -10.0
 
@@ -123,7 +125,8 @@ def task_weights(
 
     Kernels of the tasks are multiplied, each to the power of its weight; the
     HSIC with the kernel of the speech is a mean over classes. Descends from
-    equal weights.
+    equal weights, on the HSIC relative to theirs: centred as it should be it
+    is so small that the published step would leave weights where they were.
 
     Arguments
     ---------
@@ -182,12 +185,13 @@ def task_weights(
         return float(loss), slope
 
     scores, speed = np.zeros(len(names)), np.zeros(len(names))
+    equal, _ = loss_and_slope(np.full(len(names), 1 / len(names)))
     losses = []
     for _ in range(steps):
         shares, back = _shares(scores, method)
         loss, slope = loss_and_slope(shares)
         losses.append(loss)
-        speed = momentum * speed + back(slope)
+        speed = momentum * speed + back(slope) / max(abs(equal), TINY)
         scores = scores - lr * speed
     shares, _ = _shares(scores, method)
     single = np.eye(len(names))
@@ -195,7 +199,7 @@ def task_weights(
         dict(zip(names, map(float, shares))),
         {n: loss_and_slope(e)[0] for n, e in zip(names, single)},
         loss_and_slope(shares)[0],
-        loss_and_slope(np.full(len(names), 1 / len(names)))[0],
+        equal,
         tuple(losses),
     )
 
