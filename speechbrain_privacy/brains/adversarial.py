@@ -13,7 +13,11 @@ import torch
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
-from speechbrain_privacy.brains.roles import always_synchronised, by_factor
+from speechbrain_privacy.brains.roles import (
+    always_synchronised,
+    by_factor,
+    clip,
+)
 from speechbrain_privacy.brains.taps import Taps, detached
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 from speechbrain_privacy.nnet.schedules import Constant
@@ -183,7 +187,7 @@ class AdversarialBrain(sb.Brain):
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-            self._clip(optimizer)
+            clip(optimizer, self.max_grad_norm)
         if not self.scaler.is_enabled() and self.skip_nonfinite_grads:
             self.check_gradients()
         for optimizer in optimizers:
@@ -192,10 +196,6 @@ class AdversarialBrain(sb.Brain):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
-
-    def _clip(self, optimizer):
-        params = [p for g in optimizer.param_groups for p in g["params"]]
-        torch.nn.utils.clip_grad_norm_(params, self.max_grad_norm)
 
     def unwrapped(self, name):
         """The module itself, without its DistributedDataParallel."""
@@ -418,7 +418,7 @@ class AdversarialBrain(sb.Brain):
             loss = self.modules[ADVERSARIES](hidden, lengths, labels).loss
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
-        self._clip(optimizer)
+        clip(optimizer, self.max_grad_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)

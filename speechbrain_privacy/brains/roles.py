@@ -2,6 +2,8 @@
 
 from contextlib import contextmanager
 
+import torch
+
 
 def by_factor(modules, parameters):
     """Parameters by how much slower than their role they learn.
@@ -22,7 +24,6 @@ def by_factor(modules, parameters):
 
     Example
     -------
-    >>> import torch
     >>> class Slow(torch.nn.Linear):
     ...     def lr_factors(self):
     ...         return [(0.1, [self.weight])]
@@ -39,6 +40,18 @@ def by_factor(modules, parameters):
     for parameter in parameters:
         found.setdefault(factors.get(parameter, 1.0), []).append(parameter)
     return found
+
+
+def clip(optimizer, max_norm):
+    """Bounds the norm of an optimizer's gradients, over all of its groups.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+    max_norm : float
+    """
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(params, max_norm)
 
 
 @contextmanager
