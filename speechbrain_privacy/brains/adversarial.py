@@ -15,7 +15,6 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
 from speechbrain_privacy.brains.roles import (
     always_synchronised,
-    by_factor,
     clip,
 )
 from speechbrain_privacy.brains.taps import Taps, detached
@@ -165,14 +164,7 @@ class AdversarialBrain(sb.Brain):
         for role, params in self.role_parameters().items():
             if role not in self.optimizer_classes:
                 raise KeyError(f"optimizers has no entry for role '{role}'")
-            groups = by_factor(modules, params)
-            optimizer = self.optimizer_classes[role](
-                [{"params": some} for some in groups.values()]
-            )
-            for group, factor in zip(
-                optimizer.param_groups, groups, strict=True
-            ):
-                group["initial_lr"] = group["lr"] = group["lr"] * factor
+            optimizer = grouped(self.optimizer_classes[role], modules, params)
             self.optimizers_dict[role] = optimizer
             if self.checkpointer is not None:
                 self.checkpointer.add_recoverable(
@@ -227,13 +219,11 @@ class AdversarialBrain(sb.Brain):
 
     def learning_rates(self):
         """Sets the learning rates; returns every role's highest one."""
-        rates = {}
         for role, optimizer in self.optimizers_dict.items():
             factor = self.lr_schedules.get(role, Constant())(self.progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            rates[role] = max(g["lr"] for g in optimizer.param_groups)
-        return rates
+        return highest_rates(self.optimizers_dict)
 
     # Training
 
@@ -325,10 +315,8 @@ class AdversarialBrain(sb.Brain):
         meta : dict
             Stored with the checkpoint, beside the epoch.
         """
-        rates = {
-            f"lr {role}": max(group["lr"] for group in optimizer.param_groups)
-            for role, optimizer in self.optimizers_dict.items()
-        }
+        rates = highest_rates(self.optimizers_dict).items()
+        rates = {f"lr {role}": rate for role, rate in rates}
         reversal = self.unwrapped(ADVERSARIES).multiplier
         cost = self.meter.logged() if self.meter is not None else {}
         if self.train_logger is not None:

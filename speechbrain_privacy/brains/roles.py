@@ -42,6 +42,36 @@ def by_factor(modules, parameters):
     return found
 
 
+def grouped(make, modules, parameters):
+    """One optimizer of a role, with a group for each factor of its rate.
+
+    Arguments
+    ---------
+    make : callable
+        Parameters -> optimizer.
+    modules, parameters
+        As in ``by_factor``.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        With ``initial_lr`` in each group, for schedules.
+    """
+    groups = by_factor(modules, parameters)
+    optimizer = make([{"params": some} for some in groups.values()])
+    for group, factor in zip(optimizer.param_groups, groups, strict=True):
+        group["initial_lr"] = group["lr"] = group["lr"] * factor
+    return optimizer
+
+
+def highest_rates(optimizers):
+    """Role -> optimizer becomes role -> the highest rate of its groups."""
+    return {
+        role: max(group["lr"] for group in optimizer.param_groups)
+        for role, optimizer in optimizers.items()
+    }
+
+
 def clip(optimizer, max_norm):
     """Bounds the norm of an optimizer's gradients, over all of its groups.
 
