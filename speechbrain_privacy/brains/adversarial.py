@@ -12,11 +12,8 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_privacy.brains import roles
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
-from speechbrain_privacy.brains.roles import (
-    always_synchronised,
-    clip,
-)
 from speechbrain_privacy.brains.taps import Taps, detached
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 from speechbrain_privacy.nnet.schedules import Constant
@@ -151,11 +148,11 @@ class AdversarialBrain(sb.Brain):
 
     def role_parameters(self):
         """Trainable parameters of each role: ``{role: [parameters]}``."""
-        roles = {MODEL: [], ADVERSARIES: []}
+        found = {MODEL: [], ADVERSARIES: []}
         for name, module in self.modules.items():
             role = ADVERSARIES if name == ADVERSARIES else MODEL
-            roles[role] += [p for p in module.parameters() if p.requires_grad]
-        return {role: params for role, params in roles.items() if params}
+            found[role] += [p for p in module.parameters() if p.requires_grad]
+        return {role: params for role, params in found.items() if params}
 
     def init_optimizers(self):
         """One optimizer per role, one group per factor of learning rates."""
@@ -164,7 +161,9 @@ class AdversarialBrain(sb.Brain):
         for role, params in self.role_parameters().items():
             if role not in self.optimizer_classes:
                 raise KeyError(f"optimizers has no entry for role '{role}'")
-            optimizer = grouped(self.optimizer_classes[role], modules, params)
+            optimizer = roles.grouped(
+                self.optimizer_classes[role], modules, params
+            )
             self.optimizers_dict[role] = optimizer
             if self.checkpointer is not None:
                 self.checkpointer.add_recoverable(
@@ -179,7 +178,7 @@ class AdversarialBrain(sb.Brain):
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-            clip(optimizer, self.max_grad_norm)
+            roles.clip(optimizer, self.max_grad_norm)
         if not self.scaler.is_enabled() and self.skip_nonfinite_grads:
             self.check_gradients()
         for optimizer in optimizers:
@@ -223,7 +222,7 @@ class AdversarialBrain(sb.Brain):
             factor = self.lr_schedules.get(role, Constant())(self.progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        return highest_rates(self.optimizers_dict)
+        return roles.highest_rates(self.optimizers_dict)
 
     # Training
 
@@ -315,7 +314,7 @@ class AdversarialBrain(sb.Brain):
         meta : dict
             Stored with the checkpoint, beside the epoch.
         """
-        rates = highest_rates(self.optimizers_dict).items()
+        rates = roles.highest_rates(self.optimizers_dict).items()
         rates = {f"lr {role}": rate for role, rate in rates}
         reversal = self.unwrapped(ADVERSARIES).multiplier
         cost = self.meter.logged() if self.meter is not None else {}
@@ -402,11 +401,11 @@ class AdversarialBrain(sb.Brain):
         optimizer = self.optimizers_dict.get(ADVERSARIES)
         if optimizer is None:
             return
-        with always_synchronised(self.modules[ADVERSARIES]):
+        with roles.always_synchronised(self.modules[ADVERSARIES]):
             loss = self.modules[ADVERSARIES](hidden, lengths, labels).loss
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
-        clip(optimizer, self.max_grad_norm)
+        roles.clip(optimizer, self.max_grad_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
