@@ -319,6 +319,9 @@ def export(options):
         f"'{found['utterance']}' it makes '{found['transcript']}', with "
         f"log-probabilities that differ by {found['difference']:.1g} at most."
     )
+    done, wanted = found["epochs"]
+    if done < wanted:
+        print(f"Its training is not finished: {done} of {wanted} epochs.")
 
 
 def pretext(options):

@@ -120,7 +120,7 @@ def export_run(folder, output):
     dict
         ``utterance``, of the test data, that both were given; its
         ``difference``, the largest one of any log-probability; the
-        ``transcript``; and the ``parameters`` that were written.
+        ``transcript``; how many ``epochs`` of how many were trained; and the ``parameters`` that were written.
 
     Raises
     ------
@@ -174,6 +174,7 @@ def export_run(folder, output):
     return {
         "utterance": row["ID"],
         "difference": difference,
+        "epochs": (brain.epoch_counter.current, brain.epoch_counter.limit),
         "transcript": tokenizer.decode(best[best > 0]),
         "parameters": sum(p.numel() for p in stock["encoder"].parameters()),
     }

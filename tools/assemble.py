@@ -124,11 +124,14 @@ def assemble(recipe, output):
     Arguments
     ---------
     recipe : str or Path
-        Folder with ``train.py``, below ``recipes/``.
+        Folder with ``train.py``, below ``recipes/``; relative to the
+        repository.
     output : str or Path
         Folder, to be made.
     """
-    recipe = ROOT / Path(recipe).resolve().relative_to(ROOT)
+    recipe = (ROOT / recipe).resolve()
+    if not recipe.is_relative_to(ROOT / "recipes"):
+        raise ValueError(f"{recipe} is no recipe: it is not in {ROOT}/recipes")
     output = Path(output)
     if not (recipe / "train.py").is_file():
         raise ValueError(f"{recipe} is no recipe: it has no train.py")

@@ -144,7 +144,16 @@ def _read_tsv(path):
         for column in NEEDED:
             if column not in (reader.fieldnames or ()):
                 raise ManifestError(f"{path}: row 1: no column '{column}'")
-        return list(reader)
+        lines, seen = [], set()
+        for number, line in enumerate(reader, start=2):
+            if line["path"] in seen:
+                raise ManifestError(
+                    f"{path}: row {number}: clip '{line['path']}' stands in "
+                    "an earlier row already"
+                )
+            seen.add(line["path"])
+            lines.append(line)
+        return lines
 
 
 def _rows(lines, clips, audio_folder, threads):

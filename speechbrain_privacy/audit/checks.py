@@ -2,6 +2,7 @@
 
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_privacy.audit.representations import tapped_module
 from speechbrain_privacy.dataio.manifest import ManifestError
 
 logger = get_logger(__name__)
@@ -105,3 +106,22 @@ def may_choose(dev, train, test):
         return False
     # Some mated and some non-mated trials, and everybody named.
     return "" not in distinct and 1 < len(distinct) < len(speakers)
+
+
+def check_taps(taps, brain):
+    """Finds before a long training that a tap is nowhere.
+
+    Arguments
+    ---------
+    taps : dict
+        Name -> ``Tap``.
+    brain : sb.Brain
+
+    Raises
+    ------
+    ValueError
+        It names what is there.
+    """
+    for name, tap in taps.items():
+        if tap.module:
+            tapped_module(brain, name, tap)

@@ -235,7 +235,9 @@ def extract(
         return hook
 
     inside = {name: tap for name, tap in taps.items() if tap.module}
-    modules = {name: _module(brain, name, tap) for name, tap in inside.items()}
+    modules = {
+        name: tapped_module(brain, name, tap) for name, tap in inside.items()
+    }
     handles = [
         modules[name].register_forward_hook(record(name, tap))
         for name, tap in inside.items()
@@ -277,15 +279,31 @@ def extract(
     return {name: some.finish(identity) for name, some in recorders.items()}
 
 
-def _module(brain, name, tap):
-    try:
-        return brain.modules.get_submodule(tap.module)
-    except AttributeError:
-        known = [n for n, _ in brain.modules.named_children()]
-        raise ValueError(
-            f"tap '{name}': the model has no module '{tap.module}'; "
-            f"its parts are {', '.join(known)}"
-        ) from None
+def tapped_module(brain, name, tap):
+    """The module of a Brain at a tap, or one sentence what there is instead.
+
+    Arguments
+    ---------
+    brain : sb.Brain
+    name : str
+        Of the tap.
+    tap : Tap
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    module = brain.modules
+    for depth, part in enumerate(tap.module.split(".")):
+        inside = dict(module.named_children())
+        if part not in inside:
+            where = ".".join(tap.module.split(".")[:depth]) or "the model"
+            raise ValueError(
+                f"tap '{name}': the model has no module '{tap.module}'; "
+                f"{where} has {', '.join(inside)}"
+            )
+        module = inside[part]
+    return module
 
 
 def _faster(sig, speed):

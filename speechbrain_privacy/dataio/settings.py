@@ -21,6 +21,8 @@ FREE = {
     "attack",
     "audit",
     "taps",
+    # What is attacked afterwards; where adversaries are is told elsewhere.
+    "layer",
     "probe",
     "reader",
     "reader_epochs",
@@ -107,15 +109,23 @@ def _settings(text):
     return found
 
 
-def flat(node, path=""):
-    """A tree -> ``{dotted path: scalar}``."""
+def flat(node, path="", seen=None):
+    """A tree -> ``{dotted path: scalar}``; a list of scalars is one, and what
+    is referred to stands where it was first."""
+    seen = {} if seen is None else seen
+    if not isinstance(node, dict | list):
+        return {path: str(getattr(node, "value", node))}
     if isinstance(node, dict):
+        if id(node) in seen:
+            return {}
+        seen[id(node)] = node
         items = node.items()
-    elif isinstance(node, list):
+    elif any(isinstance(inside, dict | list) for inside in node):
         items = enumerate(node)
     else:
-        return {path: str(getattr(node, "value", node))}
+        inside = [str(getattr(value, "value", value)) for value in node]
+        return {path: f"[{', '.join(inside)}]"}
     found = {}
     for key, value in items:
-        found |= flat(value, f"{path}.{key}" if path else str(key))
+        found |= flat(value, f"{path}.{key}" if path else str(key), seen)
     return found

@@ -5,6 +5,8 @@ independent of the batch around it, and every layer something that adversaries
 and audits can tap. Needs the extra ``[hf]``.
 """
 
+import hashlib
+
 import torch
 from speechbrain.nnet.adapters import AdaptedModel, LoRA
 from speechbrain.utils.checkpoints import (
@@ -18,6 +20,8 @@ from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 LAST, WEIGHTED = "last", "weighted"
+#: In a checkpoint: which weights it began with.
+SOURCE = "source"
 #: What LoRA adapts, unless told otherwise.
 ATTENTION = ("encoder.layers.*.attention.[qv]_proj",)
 #: And where attention reads the weights of its projections itself.
@@ -70,6 +74,8 @@ class PretrainedEncoder(torch.nn.Module):
         Of that, for each layer further from the output.
     sample_rate : int
         Of the waveforms, in Hz; it must be the model's.
+    d_model : int, optional
+        Channels that are expected; an error where they are not the model's.
 
     Example
     -------
@@ -96,8 +102,14 @@ class PretrainedEncoder(torch.nn.Module):
         lr_factor=1.0,
         lr_decay=1.0,
         sample_rate=16000,
+        d_model=None,
     ):
         super().__init__()
+        if not lr_factor > 0 or not 0 < lr_decay <= 1:
+            raise ValueError(
+                "lr_factor is above 0 and lr_decay in (0, 1], not "
+                f"{lr_factor} and {lr_decay}"
+            )
         model, extractor = load_model(source, save_path, spec_augment)
         if extractor.sampling_rate != sample_rate:
             raise ValueError(
@@ -105,12 +117,18 @@ class PretrainedEncoder(torch.nn.Module):
                 f"sample_rate says {sample_rate}"
             )
         self.sample_rate = sample_rate
+        self.print = _fingerprint(model)
         self.normalize = extractor.do_normalize
         config = model.config
         # A layer that is left out at random leaves DDP waiting for it.
         config.layerdrop = 0.0
         n_layers = _cut(model, output, config.num_hidden_layers)
         self.output_size = config.hidden_size
+        if d_model not in (None, self.output_size):
+            raise ValueError(
+                f"{source} has {self.output_size} channels; d_model says "
+                f"{d_model}"
+            )
         self.kernels = tuple(zip(config.conv_kernel, config.conv_stride))
         self.lr_factor, self.lr_decay = lr_factor, lr_decay
         #: The norm that some models have above all layers, others below.
@@ -263,13 +281,19 @@ class PretrainedEncoder(torch.nn.Module):
     @mark_as_saver
     def save(self, path):
         """Writes the weights that training changes."""
-        torch.save(self._learnt(), path)
+        torch.save({SOURCE: self.print, **self._learnt()}, path)
 
     @mark_as_loader
     def load(self, path, end_of_epoch=True):
         """Reads what ``save`` has written; no code in the file is run."""
         del end_of_epoch
         found = torch.load(path, map_location="cpu", weights_only=True)
+        print_there = found.pop(SOURCE, self.print)
+        if not torch.equal(print_there, self.print):
+            raise ValueError(
+                f"{path} began with other weights than those of the source "
+                "now: what it has not learnt is gone"
+            )
         wanted = self._learnt().keys()
         if found.keys() != wanted:
             odd = sorted(found.keys() ^ wanted)[0]
@@ -282,6 +306,15 @@ class PretrainedEncoder(torch.nn.Module):
     def _learnt(self):
         learns = {n for n, p in self.named_parameters() if p.requires_grad}
         return {n: x for n, x in self.state_dict().items() if n in learns}
+
+
+def _fingerprint(model):
+    """Eight bytes of a hash of all weights."""
+    digest = hashlib.sha256()
+    for name, x in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(x.detach().cpu().contiguous().view(-1).numpy().data)
+    return torch.tensor(list(digest.digest()[:8]), dtype=torch.uint8)
 
 
 def _cut(model, output, n_layers):

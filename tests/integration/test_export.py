@@ -42,7 +42,7 @@ def trained(toy_corpus, tmp_path_factory):
             tiny, *others = TINY
             if yaml == "pretrained_adversarial":
                 write_tiny(folder / "tiny", "hubert", hidden_size=16)
-                tiny = f"--model={{source: {folder / 'tiny'}, lr_factor: 1.0}}"
+                tiny = f"--model={{source: {folder / 'tiny'}, d_model: 16}}"
                 arguments = ("--layer=1",)
             done = run(
                 recipe,

@@ -229,7 +229,7 @@ def test_two_processes_learn_what_one_does(yaml, toy_corpus, tmp_path):
     write_tiny(source, "hubert", hidden_size=16, conv_dim=8, dropout=0.0)
     given = {
         "pretrained": (
-            f"--model={{source: {source}, lr_factor: 1.0, lr_decay: 0.5, "
+            f"--model={{source: {source}, d_model: 16, lr_decay: 0.5, "
             "spec_augment: false}",
             "--layer=1",
         ),

@@ -177,7 +177,8 @@ def test_a_killed_fine_tuning(toy_corpus, tmp_path):
         arguments = (
             "AN4/ASR/CTC",
             "pretrained_adversarial",
-            f"--model={{source: {tmp_path / 'tiny'}, output: weighted, "
+            f"--model={{source: {tmp_path / 'tiny'}, d_model: 16, "
+            "output: weighted, "
             "lr_decay: 0.5, gradient_checkpointing: true, "
             "freeze_feature_extractor: false}",
             "--layer=1",

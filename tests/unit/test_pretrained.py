@@ -204,6 +204,21 @@ def test_a_norm_above_all_layers_learns_as_the_highest(tiny):
         assert found[id(weight)] == pytest.approx(wanted)
 
 
+def test_another_source_is_not_taken_for_the_first(tiny, tmp_path):
+    path = tmp_path / "encoder.ckpt"
+    PretrainedEncoder(tiny(), freeze=True).save(path)
+    PretrainedEncoder(tiny(), freeze=True).load(path)
+    write_tiny(tmp_path / "other", "hubert", seed=1)
+    with pytest.raises(ValueError, match="began with other weights"):
+        PretrainedEncoder(str(tmp_path / "other"), freeze=True).load(path)
+
+
+def test_rates_must_make_sense(tiny):
+    for given in ({"lr_factor": -1.0}, {"lr_decay": 2.0}, {"lr_decay": 0.0}):
+        with pytest.raises(ValueError, match="lr_factor is above 0"):
+            PretrainedEncoder(tiny(), **given)
+
+
 def test_spans_are_hidden_where_they_fit(tiny, tmp_path):
     write_tiny(tmp_path, "hubert", dropout=0.0, mask_time_length=10)
     encoder = PretrainedEncoder(
@@ -229,6 +244,8 @@ def test_spans_are_hidden_where_they_fit(tiny, tmp_path):
 def test_another_rate_and_no_model_are_named(tiny, tmp_path):
     with pytest.raises(ValueError, match="hears 16000 .* says 8000"):
         PretrainedEncoder(tiny(), sample_rate=8000)
+    with pytest.raises(ValueError, match="has 32 channels; d_model says 768"):
+        PretrainedEncoder(tiny(), d_model=768)
     with pytest.raises(ValueError, match="source 'nowhere/at/all' is no fold"):
         PretrainedEncoder("nowhere/at/all")
 
@@ -330,7 +347,10 @@ def test_the_sum_of_layers_has_weights_that_sum_to_one():
 )
 def test_every_option_of_the_recipe_can_be_given(tiny, option):
     path = ROOT / "recipes/AN4/ASR/CTC/hparams/pretrained_adversarial.yaml"
-    given = f"data_folder: x\nlayer: 1\nmodel: {{source: {tiny()}, {option}}}\n"
+    given = (
+        "data_folder: x\nlayer: 1\n"
+        f"model: {{source: {tiny()}, d_model: 32, {option}}}\n"
+    )
     with open(path) as file:
         hparams = load_hyperpyyaml(file, given)
     encoder = hparams["modules"]["encoder"]

@@ -22,7 +22,12 @@ pretrained: first/encoder.ckpt
 data_folder: corpus
 phones: !ref <data_folder>/phones.csv
 log: !ref <output_folder>/log.txt
-layer: !new:torch.nn.Linear
+speeds: [90, 100, 110]
+epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounter
+    limit: !ref <number_of_epochs>
+kept:
+    counter: !ref <epoch_counter>
+linear: !new:torch.nn.Linear
     in_features: !ref <adversary[size]>
     out_features: 2
 """
@@ -79,3 +84,19 @@ def test_overrides_of_what_is_not_there_are_refused(recipe):
         check_overrides(recipe, "adversary: {wait: 1.0}")
     with pytest.raises(ValueError, match=r"--table: 'b' is none of"):
         check_overrides(recipe, {"table": {"b": 2}})
+
+
+def test_more_epochs_may_follow_wherever_they_are_counted(recipe, tmp_path):
+    run = f"output_folder: {tmp_path / 'run'}\n"
+    begin(recipe, run)
+    (tmp_path / "run/save/CKPT+1").mkdir(parents=True)
+    begin(recipe, f"{run}number_of_epochs: 7\n")
+
+
+def test_a_list_is_one_value(recipe, tmp_path):
+    run = f"output_folder: {tmp_path / 'run'}\n"
+    begin(recipe, run)
+    (tmp_path / "run/save/CKPT+1").mkdir(parents=True)
+    for other in ("[90]", "[90, 100, 110, 120]"):
+        with pytest.raises(ValueError, match=r"speeds \[90, 100, 110\], not"):
+            begin(recipe, f"{run}speeds: {other}\n")

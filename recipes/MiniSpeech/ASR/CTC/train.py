@@ -19,6 +19,7 @@ import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
+from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.dataio.asr import load_asr_data
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.experiments import (
@@ -70,6 +71,7 @@ if __name__ == "__main__":
         checkpointer=hparams["checkpointer"],
         n_classes=data.labels.sizes,
     )
+    check_taps(hparams["audit"].taps, brain)
     fit(
         brain,
         data,

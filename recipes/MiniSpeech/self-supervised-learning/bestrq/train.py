@@ -26,6 +26,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
+from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
@@ -99,6 +100,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         checkpointer=hparams["checkpointer"],
         n_classes=data.labels.sizes,
     )
+    check_taps(hparams["audit"].taps, brain)
     # What its teacher has cost is part of what it costs.
     if teacher is not None and hparams["meter"]:
         spent = Path(folder) / "efficiency.json"
