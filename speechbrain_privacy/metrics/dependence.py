@@ -91,7 +91,7 @@ def log_gaussian(values, variance=VARIANCE):
 
     Example
     -------
-    >>> log_gaussian([0.0, 0.1])[0, 1].round(3)
+    >>> round(float(log_gaussian([0.0, 0.1])[0, 1]), 3)
     -0.1
     """
     values = np.asarray(values, float)

@@ -5,7 +5,6 @@ import random
 import pytest
 import torch
 
-from speechbrain_privacy.integrations.huggingface import write_tiny
 from tests.integration.recipes import TINY, own_corpus, run
 
 #: Dropout, speed perturbation, SpecAugment, accumulation over four batches
@@ -31,18 +30,6 @@ def dying(self, batch):
         os.kill(os.getpid(), signal.SIGKILL)
     return fit_batch(self, batch)
 CTCBrain.fit_batch = dying
-"""
-#: Dies before the batch at the given place, of whichever generation.
-IN_GENERATIONS = """
-import os, signal
-from speechbrain_privacy.brains.adversarial import AdversarialBrain
-fit_batch, calls = AdversarialBrain.fit_batch, []
-def dying(self, batch):
-    calls.append(batch)
-    if len(calls) == {}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return fit_batch(self, batch)
-AdversarialBrain.fit_batch = dying
 """
 #: Dies while it writes the given parameter file.
 IN_SAVE = """
@@ -142,93 +129,3 @@ def test_killed_while_a_checkpoint_is_written(
     again = outcome(tmp_path)
     assert_equal(uninterrupted[0], again[0])
     assert uninterrupted[1] == again[1]
-
-
-#: Noise, dropout, masks, adversaries, checkpoints in mid-epoch.
-PRETRAINING = (
-    "--model={d_model: 16, num_layers: 2, d_ffn: 16}",
-    "--batch_seconds=4",
-    "--alignments=null",
-    "--attack={epochs: 6, batch_size: 4}",
-    "--device=cpu",
-    "--noprogressbar",
-    "--number_of_epochs=2",
-    "--grad_accumulation_factor=2",
-    "--ckpt_interval_minutes=0",
-    "--ckpt_interval_steps=1",
-)
-
-
-#: Recipe, YAML, batches that are trained on (HuBERT's in two generations),
-#: and files of tensors in a checkpoint.
-OBJECTIVES = [
-    ("bestrq", "bestrq", 12, 4),
-    ("bestrq", "bestrq_adversarial", 12, 5),
-    ("wav2vec2", "wav2vec2", 12, 4),
-    ("wavlm", "wavlm", 24, 4),
-]
-
-
-def test_a_killed_fine_tuning(toy_corpus, tmp_path):
-    """Rates by layer, a sum of layers, taps, latents that are hidden."""
-    results = []
-    write_tiny(tmp_path / "tiny", "wav2vec2", hidden_size=16, conv_dim=8)
-    for name in ("whole", "killed"):
-        arguments = (
-            "AN4/ASR/CTC",
-            "pretrained_adversarial",
-            f"--model={{source: {tmp_path / 'tiny'}, d_model: 16, "
-            "output: weighted, "
-            "lr_decay: 0.5, gradient_checkpointing: true, "
-            "freeze_feature_extractor: false}",
-            "--layer=1",
-            *TINY[1:],
-            *OPTIONS[:1],
-            *OPTIONS[2:5],
-            "--adversary_steps=2",
-            *own_corpus(toy_corpus),
-            f"--output_folder={tmp_path / name}",
-        )
-        if name == "killed":
-            before = IN_STEP.format(random.Random().randint(2, 2 * N_BATCHES))
-            assert run(*arguments, before=before).returncode == -9
-        done = run(*arguments)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-        results.append(outcome(tmp_path / name))
-    assert_equal(*(weights for weights, _ in results))
-    assert results[0][1] == results[1][1]
-
-
-@pytest.mark.parametrize(("recipe", "yaml", "batches", "files"), OBJECTIVES)
-def test_a_killed_pretraining(
-    toy_corpus, tmp_path, recipe, yaml, batches, files
-):
-    further = ["--n_clusters=6"] if recipe == "wavlm" else []
-    results = []
-    kill_at = random.randint(2, batches - 1)
-    for name, step in (("whole", None), ("killed", kill_at)):
-        arguments = (
-            f"MiniSpeech/self-supervised-learning/{recipe}",
-            yaml,
-            *PRETRAINING,
-            *further,
-            *own_corpus(toy_corpus),
-            f"--output_folder={tmp_path / name}",
-        )
-        if step:
-            print("killed before batch", step)
-            before = IN_GENERATIONS.format(step)
-            assert run(*arguments, before=before).returncode == -9
-        done = run(*arguments)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-        (last,) = (tmp_path / name / "save").glob("CKPT*")
-        tensors = {
-            path.name: torch.load(path, weights_only=True)
-            for path in last.glob("*.ckpt")
-            if path.stem in ("encoder", "objective", "adversaries")
-            or "optim" in path.stem
-        }
-        log = (tmp_path / name / "train_log.txt").read_text()
-        results.append((tensors, log))
-    assert len(results[0][0]) == files
-    assert_equal(*results)
