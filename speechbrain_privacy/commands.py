@@ -363,7 +363,7 @@ def pretext(options):
         options.method,
         options.centering,
     )
-    null = null_levels(kernels, targets, options.centering, seed=options.seed)
+    null = null_levels(kernels, targets, options.centering)
     lines = [("task", "1000 HSIC", "shuffled", "weight")]
     for task in sorted(found.alone, key=found.alone.get):
         levels = 1000 * found.alone[task], 1000 * null[task]

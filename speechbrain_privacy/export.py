@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.decoders.ctc import ctc_greedy_decode
 
 from speechbrain_privacy.dataio.audio import read_utterance
 from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.dataio.tokenizer import BLANK
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.lobes.frontends import Subsampling
 from speechbrain_privacy.lobes.pretrained import LAST, PretrainedEncoder
@@ -120,7 +122,8 @@ def export_run(folder, output):
     dict
         ``utterance``, of the test data, that both were given; its
         ``difference``, the largest one of any log-probability; the
-        ``transcript``; how many ``epochs`` of how many were trained; and the ``parameters`` that were written.
+        ``transcript``; how many ``epochs`` of how many were trained; and the
+        ``parameters`` that were written.
 
     Raises
     ------
@@ -170,12 +173,12 @@ def export_run(folder, output):
     tokenizer.save(output / "tokenizer.ckpt")
     with replaced_file(output / "hyperparams.yaml") as file:
         file.write(text)
-    best = theirs.argmax(2)[0].unique_consecutive()
+    (best,) = ctc_greedy_decode(theirs, torch.ones(1), BLANK)
     return {
         "utterance": row["ID"],
         "difference": difference,
         "epochs": (brain.epoch_counter.current, brain.epoch_counter.limit),
-        "transcript": tokenizer.decode(best[best > 0]),
+        "transcript": tokenizer.decode(best),
         "parameters": sum(p.numel() for p in stock["encoder"].parameters()),
     }
 
@@ -217,11 +220,9 @@ def _described(encoder, model, n_tokens):
             **model,
         )
         layers = ["features", "normalize"]
-        names = {"wrapped": "wrapped", "head": "head"}
         for i in range(len(convs)):
             layers += [f"conv{i}", f"relu{i}"]
             body += f"\nrelu{i}: !new:torch.nn.ReLU\n"
-        layers += [*names, "log_softmax"]
         fill = _fill_conformer
         tail["d_model"] = encoder.d_model
     elif isinstance(encoder, PretrainedEncoder):
@@ -234,13 +235,14 @@ def _described(encoder, model, n_tokens):
         if source.is_dir():
             source = source.resolve()
         body = PRETRAINED.format(source=source, save_path=model["save_path"])
-        layers = ["wrapped", "head", "log_softmax"]
+        layers = []
         fill = _fill_pretrained
         tail["d_model"] = encoder.output_size
     else:
         raise ValueError(
             f"SpeechBrain has no module like {type(encoder).__name__}"
         )
+    layers += ["wrapped", "head", "log_softmax"]
     lines = "".join(f"    {name}: !ref <{name}>\n" for name in layers)
     text = head + "\n" + body + TAIL.format(layers=lines, **tail)
     return text, lambda stock: fill(encoder, stock)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
+from speechbrain.utils.run_opts import RunOptions
 
 ROOT = Path(__file__).parents[1]
 INCLUDE = re.compile(
@@ -263,14 +264,13 @@ def _row_problems(tree, table, row):
     keys = set(YAML().load(text))
     if "data_folder" not in keys:
         found.append(f"{name}: has no data_folder")
-    # As upstream looks for them: anywhere in the script, or referred to.
-    for key in sorted(keys):
-        if f"<{key}" not in text and not _named(key, script):
-            found.append(f"{name}: nobody uses '{key}'")
-    wanted = set(re.findall(r'hparams\["(\w+)"\]', script))
+    found += [
+        f"{name}: nobody uses '{key}'"
+        for key in unused_keys(sorted(keys), text, script)
+    ]
     found += [
         f"{name}: train.py wants '{key}', which is not in it"
-        for key in sorted(wanted - keys)
+        for key in missing_keys(keys, script)
     ]
     if "file_exists=[" not in row["test_debug_checks"]:
         found.append(f"{table.name}: {name}: no files are checked")
@@ -282,22 +282,41 @@ def _row_problems(tree, table, row):
     return found
 
 
-#: Read by SpeechBrain's Brain, out of the values that it is given.
-RUN_OPTIONS = {
-    "max_grad_norm",
-    "grad_accumulation_factor",
-    "ckpt_interval_minutes",
-    "precision",
-}
+def used_in(key, text):
+    """Is there ``<key>``, ``<key[...]>`` or ``<key.…>`` in a YAML?"""
+    return re.search(rf"<{key}[\[.>]", text) is not None
 
 
-def _named(key, script):
-    return (
-        f'["{key}"]' in script
-        or key in RUN_OPTIONS
-        or key.startswith("__")
-        or (key.endswith("_manifest") and '[f"{split}_manifest"]' in script)
-    )
+def unused_keys(keys, text, script):
+    """Keys of a recipe that neither YAML, nor script, nor SpeechBrain reads.
+
+    Arguments
+    ---------
+    keys : iterable of str
+        Top-level ones.
+    text, script : str
+        Of the YAML and of ``train.py``.
+
+    Returns
+    -------
+    list of str
+    """
+    options = set(RunOptions().as_dict())
+    manifests = '[f"{split}_manifest"]' in script
+    return [
+        key
+        for key in keys
+        if not used_in(key, text)
+        and f'["{key}"]' not in script
+        and not (key.endswith("_manifest") and manifests)
+        and key not in options
+        and not key.startswith("__")  # !apply
+    ]
+
+
+def missing_keys(keys, script):
+    """Keys that ``train.py`` reads and a YAML does not have."""
+    return sorted(set(re.findall(r'hparams\["(\w+)"\]', script)) - set(keys))
 
 
 def same_settings(path, other, flags=""):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.nnet.pooling import frame_counts
+from speechbrain_privacy.nnet.tapped import module_at
 
 
 @dataclass(frozen=True)
@@ -293,17 +294,10 @@ def tapped_module(brain, name, tap):
     -------
     torch.nn.Module
     """
-    module = brain.modules
-    for depth, part in enumerate(tap.module.split(".")):
-        inside = dict(module.named_children())
-        if part not in inside:
-            where = ".".join(tap.module.split(".")[:depth]) or "the model"
-            raise ValueError(
-                f"tap '{name}': the model has no module '{tap.module}'; "
-                f"{where} has {', '.join(inside)}"
-            )
-        module = inside[part]
-    return module
+    try:
+        return module_at(brain.modules, tap.module)
+    except ValueError as fault:
+        raise ValueError(f"tap '{name}': {fault}") from None
 
 
 def _faster(sig, speed):

@@ -1,5 +1,7 @@
 """What layers of a model put out, kept for whoever attacks them."""
 
+from speechbrain_privacy.nnet.tapped import module_at
+
 
 class Taps:
     """Records the outputs of modules from one forward pass to the next.
@@ -25,11 +27,9 @@ class Taps:
         self._latest = {}
         for name, path in self.paths.items():
             try:
-                module = modules.get_submodule(path)
-            except AttributeError:
-                raise ValueError(
-                    f"adversaries at '{name}': the model has no module '{path}'"
-                ) from None
+                module = module_at(modules, path)
+            except ValueError as fault:
+                raise ValueError(f"adversaries at '{name}': {fault}") from None
             module.register_forward_hook(self._recorder(name))
 
     def _recorder(self, name):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 
-def load_model(source, save_path="", spec_augment=False):
+def load_model(source, save_path=""):
     """A wav2vec 2.0, HuBERT or WavLM model, by SpeechBrain's lobe.
 
     Arguments
@@ -15,8 +15,6 @@ def load_model(source, save_path="", spec_augment=False):
         A folder, or a name of the hub.
     save_path : str
         Where what is downloaded is kept.
-    spec_augment : bool
-        Whether it hides spans of latents in training.
 
     Returns
     -------
@@ -33,7 +31,7 @@ def load_model(source, save_path="", spec_augment=False):
     from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
 
     try:
-        lobe = Wav2Vec2(source, save_path, apply_spec_augment=spec_augment)
+        lobe = Wav2Vec2(source, save_path)
     except (OSError, ValueError, pickle.UnpicklingError) as fault:
         first = str(fault).strip().splitlines()[0]
         raise ValueError(

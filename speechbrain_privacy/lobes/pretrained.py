@@ -16,12 +16,19 @@ from speechbrain.utils.checkpoints import (
 )
 
 from speechbrain_privacy.integrations.huggingface import load_model
-from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
+from speechbrain_privacy.nnet.layers import (
+    LayerSum,
+    UnpaddedGroupNorm,
+    normalised,
+)
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 LAST, WEIGHTED = "last", "weighted"
 #: In a checkpoint: which weights it began with.
 SOURCE = "source"
+#: Of waveforms: what published models were trained with, and what
+#: SpeechBrain's lobe adds.
+NORM_EPS = 1e-5
 #: What LoRA adapts, unless told otherwise.
 ATTENTION = ("encoder.layers.*.attention.[qv]_proj",)
 #: And where attention reads the weights of its projections itself.
@@ -58,10 +65,10 @@ class PretrainedEncoder(torch.nn.Module):
         ``"last"``, ``"weighted"`` (a learnt sum of all layers), or the number
         of a layer: the layers above it are left out.
     lora : dict, optional
-        If there are any: settings of ``speechbrain.nnet.adapters.LoRA`` (``rank``, ``alpha``),
-        and perhaps ``target_layers``, shell patterns of module names; default:
-        queries and values of every attention (WavLM, whose attention takes no
-        adapters: the feed-forward layers).
+        If there are any: settings of ``speechbrain.nnet.adapters.LoRA``
+        (``rank``, ``alpha``), and perhaps ``target_layers``, shell patterns of
+        module names; default: queries and values of every attention (WavLM,
+        whose attention takes no adapters: the feed-forward layers).
     gradient_checkpointing : bool
         Computes layers again in the backward pass instead of keeping them:
         less memory, about a third more time.
@@ -110,14 +117,14 @@ class PretrainedEncoder(torch.nn.Module):
                 "lr_factor is above 0 and lr_decay in (0, 1], not "
                 f"{lr_factor} and {lr_decay}"
             )
-        model, extractor = load_model(source, save_path, spec_augment)
+        model, extractor = load_model(source, save_path)
         if extractor.sampling_rate != sample_rate:
             raise ValueError(
                 f"{source} hears {extractor.sampling_rate} samples a second; "
                 f"sample_rate says {sample_rate}"
             )
         self.sample_rate = sample_rate
-        self.print = _fingerprint(model)
+        self.fingerprint = _fingerprint(model)
         self.normalize = extractor.do_normalize
         config = model.config
         # A layer that is left out at random leaves DDP waiting for it.
@@ -137,11 +144,9 @@ class PretrainedEncoder(torch.nn.Module):
             if config.do_stable_layer_norm
             else ()
         )
-        self.norm = None
         if config.feat_extract_norm == "group":
             first = model.feature_extractor.conv_layers[0]
             first.layer_norm = UnpaddedGroupNorm(first.layer_norm)
-            self.norm = [first.layer_norm]  # a list: not once more a child
         self.spec_augment = spec_augment
         # What never stands in for anything would have no gradient.
         hides = spec_augment and config.mask_time_prob > 0
@@ -175,17 +180,24 @@ class PretrainedEncoder(torch.nn.Module):
         )
 
     @property
-    def grid(self):
-        """Seconds between frames, and of the middle of the first."""
+    def _reach(self):
+        """Samples that a frame is made of, and from one to the next."""
         reach, step = 1, 1
         for kernel, stride in self.kernels:
             reach += (kernel - 1) * step
             step *= stride
+        return reach, step
+
+    @property
+    def grid(self):
+        """Seconds between frames, and of the middle of the first."""
+        reach, step = self._reach
         return step / self.sample_rate, reach / 2 / self.sample_rate
 
-    def frames(self, samples):
-        """Frames of each utterance, of its samples; one at least."""
-        for kernel, stride in self.kernels:
+    def frames(self, samples, convolutions=None):
+        """Frames of each utterance, of its samples; one at least. Behind so
+        many convolutions; default: all."""
+        for kernel, stride in self.kernels[:convolutions]:
             samples = (samples - kernel).div(stride, rounding_mode="floor") + 1
         return samples.clamp(min=1)
 
@@ -212,7 +224,7 @@ class PretrainedEncoder(torch.nn.Module):
             If the batch is shorter than a frame.
         """
         samples = frame_counts(lengths, wavs.shape[1])
-        shortest = round(2 * self.grid[1] * self.sample_rate)
+        shortest, _ = self._reach
         if wavs.shape[1] < shortest:
             raise ValueError(
                 f"the longest utterance of a batch has {wavs.shape[1]} "
@@ -220,12 +232,11 @@ class PretrainedEncoder(torch.nn.Module):
             )
         valid = frames_mask(samples, wavs.shape[1])
         if self.normalize:
-            wavs = _normalised(wavs, valid, samples)
+            wavs = normalised(wavs, samples, NORM_EPS)
         wavs = wavs.masked_fill(~valid, 0.0)
-        if self.norm:
-            (kernel, stride), *_ = self.kernels
-            counts = (samples - kernel).div(stride, rounding_mode="floor") + 1
-            self.norm[0].counts = counts.clamp(min=1)
+        norm = self.model.feature_extractor.conv_layers[0].layer_norm
+        if isinstance(norm, UnpaddedGroupNorm):
+            norm.counts = self.frames(samples, 1)
         if self.frozen:
             with torch.no_grad():
                 hidden = self._run(wavs, valid)
@@ -281,25 +292,24 @@ class PretrainedEncoder(torch.nn.Module):
     @mark_as_saver
     def save(self, path):
         """Writes the weights that training changes."""
-        torch.save({SOURCE: self.print, **self._learnt()}, path)
+        torch.save({SOURCE: self.fingerprint, **self._learnt()}, path)
 
     @mark_as_loader
     def load(self, path, end_of_epoch=True):
         """Reads what ``save`` has written; no code in the file is run."""
         del end_of_epoch
         found = torch.load(path, map_location="cpu", weights_only=True)
-        print_there = found.pop(SOURCE, self.print)
-        if not torch.equal(print_there, self.print):
-            raise ValueError(
-                f"{path} began with other weights than those of the source "
-                "now: what it has not learnt is gone"
-            )
-        wanted = self._learnt().keys()
+        wanted = {SOURCE, *self._learnt()}
         if found.keys() != wanted:
             odd = sorted(found.keys() ^ wanted)[0]
             raise ValueError(
                 f"{path} is of other settings: '{odd}' learns in one of the "
                 "two, and not in the other"
+            )
+        if not torch.equal(found.pop(SOURCE), self.fingerprint):
+            raise ValueError(
+                f"{path} began with other weights than those of the source "
+                "now: what it has not learnt is gone"
             )
         self.load_state_dict(found, strict=False)
 
@@ -332,12 +342,3 @@ def _cut(model, output, n_layers):
             # It was learnt for the last layer's output.
             model.encoder.layer_norm = torch.nn.Identity()
     return output
-
-
-def _normalised(wavs, valid, samples):
-    """Zero mean and unit variance of what is not padding, with the floor
-    that published models were trained with, as SpeechBrain's lobe."""
-    count = samples[:, None].to(wavs.dtype)
-    wavs = wavs - wavs.masked_fill(~valid, 0.0).sum(1, keepdim=True) / count
-    var = wavs.masked_fill(~valid, 0.0).square().sum(1, keepdim=True) / count
-    return wavs * torch.rsqrt(var + 1e-5)

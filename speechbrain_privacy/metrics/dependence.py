@@ -27,7 +27,7 @@ def centred(kernel, centering=HSIC):
     Arguments
     ---------
     kernel : np.ndarray
-        ``[n, n]``, symmetric.
+        ``[n, n]``.
     centering : str
         ``hsic`` takes means away, as the definition has it; ``released``
         subtracts ones over n squared, as the code released with Zaiem et al.
@@ -47,8 +47,9 @@ def centred(kernel, centering=HSIC):
             f"centering is '{HSIC}' or '{RELEASED}', not '{centering}'"
         )
     n = len(kernel)
-    h = np.eye(n) - 1.0 / (n if centering == HSIC else n * n)
-    return h @ kernel @ h
+    share = 1.0 / (n if centering == HSIC else n * n)
+    sums = kernel.sum(0) + kernel.sum(1)[:, None]
+    return kernel - share * (sums - share * kernel.sum())
 
 
 def hsic(kernel, other, centering=HSIC):
@@ -73,6 +74,35 @@ def hsic(kernel, other, centering=HSIC):
     """
     _check(kernel, other)
     return float((centred(kernel, centering) * other).sum() / len(kernel) ** 2)
+
+
+def shuffled_hsic(kernel, other, centering=HSIC):
+    """What ``hsic`` would be, had it nothing to find: the mean over all orders
+    of the things of one of the two.
+
+    Arguments
+    ---------
+    kernel, other, centering
+        As in ``hsic``.
+
+    Returns
+    -------
+    float
+
+    Example
+    -------
+    >>> x = np.array([[0.0], [1.0]])
+    >>> shuffled_hsic(x @ x.T, x @ x.T)  # either order is the same here
+    0.0625
+    """
+    _check(kernel, other)
+    n = len(kernel)
+    k = centred(kernel, centering)
+    # A pair of things goes anywhere off the diagonal, and stays off it.
+    on, off = np.trace(k), k.sum() - np.trace(k)
+    diagonal = np.trace(other) / n
+    apart = (other.sum() - np.trace(other)) / (n * (n - 1))
+    return float(on * diagonal + off * apart) / n**2
 
 
 def log_gaussian(values, variance=VARIANCE):

@@ -5,6 +5,37 @@ import torch
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 
+def normalised(x, counts, eps):
+    """Zero mean and unit variance over time, of what is not padding.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        ``[batch, time]`` or ``[batch, channels, time]``.
+    counts : torch.Tensor
+        Valid frames (or samples), ``[batch]``.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    torch.Tensor
+        The shape of ``x``; what padding becomes means nothing.
+
+    Example
+    -------
+    >>> x = torch.tensor([[1.0, 3.0, 9.0]])
+    >>> normalised(x, torch.tensor([2]), 0.0)[0, :2].tolist()
+    [-1.0, 1.0]
+    """
+    padding, count = ~frames_mask(counts, x.shape[-1]), counts[:, None]
+    if x.dim() == 3:
+        padding, count = padding.unsqueeze(1), count.unsqueeze(1)
+    x = x - x.masked_fill(padding, 0.0).sum(-1, keepdim=True) / count
+    var = x.masked_fill(padding, 0.0).square().sum(-1, keepdim=True) / count
+    return x * torch.rsqrt(var + eps)
+
+
 class UnpaddedGroupNorm(torch.nn.Module):
     """A group norm over time, one group for each channel, that leaves padding
     out: with the weights of the one it replaces.
@@ -37,14 +68,8 @@ class UnpaddedGroupNorm(torch.nn.Module):
 
     def forward(self, x):
         """``x [batch, channels, time]`` -> the same shape."""
-        valid = frames_mask(self.counts, x.shape[2]).unsqueeze(1)
-        count = self.counts.to(torch.float32).clamp(min=1)[:, None, None]
         # In full precision, as autocast does with the norm that was here.
-        y = x.float()
-        mean = y.masked_fill(~valid, 0.0).sum(2, keepdim=True) / count
-        y = y - mean
-        var = y.masked_fill(~valid, 0.0).square().sum(2, keepdim=True) / count
-        y = y * torch.rsqrt(var + self.eps)
+        y = normalised(x.float(), self.counts, self.eps)
         y = y * self.weight[:, None] + self.bias[:, None]
         return y.to(x.dtype)
 

@@ -5,6 +5,43 @@ import torch
 from speechbrain_privacy.nnet.adversaries import EnsembleOutput
 
 
+def module_at(modules, path):
+    """A module inside another, or one sentence what there is instead.
+
+    Arguments
+    ---------
+    modules : torch.nn.Module
+    path : str
+        Dotted.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Example
+    -------
+    >>> module_at(torch.nn.ModuleDict({"a": torch.nn.Identity()}), "a")
+    Identity()
+    """
+    module, way = modules, []
+    for part in path.split("."):
+        inside = dict(module.named_children())
+        if part not in inside:
+            where = ".".join(way) or "the model"
+            raise ValueError(
+                f"the model has no module '{path}'; {where} has "
+                f"{', '.join(inside) or 'no parts'}"
+            )
+        module = inside[part]
+        way.append(part)
+    return module
+
+
 class TappedAdversaries(torch.nn.Module):
     """One ``AdversaryEnsemble`` for each of several layers.
 

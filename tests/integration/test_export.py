@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from speechbrain_privacy import export
 from speechbrain_privacy.cli import main
 from speechbrain_privacy.integrations.huggingface import write_tiny
 from tests.integration.recipes import TINY, own_corpus, run
@@ -131,6 +132,19 @@ def test_what_speechbrain_has_nothing_like_is_refused(
     assert main(["export", str(folder), str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "has bottleneck, and SpeechBrain has no module like it" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_came_out_otherwise_is_not_written(trained, tmp_path, monkeypatch):
+    def fill(encoder, stock):
+        whole(encoder, stock)
+        with torch.no_grad():
+            stock["transformer"].custom_src_module.layers[0].w.weight.mul_(2)
+
+    whole = export._fill_conformer
+    monkeypatch.setattr(export, "_fill_conformer", fill)
+    with pytest.raises(ValueError, match="in its new shape .* nothing is writ"):
+        export.export_run(trained("conformer_adversarial"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

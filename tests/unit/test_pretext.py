@@ -1,6 +1,7 @@
 """Dependence of tasks on speech, and weights from it."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from speechbrain_privacy.metrics.dependence import (
     centred,
     hsic,
     log_gaussian,
+    shuffled_hsic,
     sparsemax,
     task_weights,
 )
@@ -41,6 +43,15 @@ def test_the_released_centering_is_that_of_the_released_code():
     kernel = np.random.default_rng(1).normal(size=(6, 6))
     h = np.eye(6) - np.ones((6, 6)) / 36
     assert np.allclose(centred(kernel, "released"), h @ kernel @ h)
+
+
+@pytest.mark.parametrize("centering", ["hsic", "released"])
+def test_the_level_of_nothing_is_the_mean_over_all_orders(centering):
+    draw = np.random.default_rng(4)
+    one, two = (kernel_of(draw.normal(size=(4, 2))) for _ in range(2))
+    orders = [list(o) for o in permutations(range(4))]
+    wanted = np.mean([hsic(one, two[o][:, o], centering) for o in orders])
+    assert shuffled_hsic(one, two, centering) == pytest.approx(wanted)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
