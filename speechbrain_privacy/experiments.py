@@ -13,7 +13,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
-from speechbrain_privacy.audit.units import learn_units
+from speechbrain_privacy.audit.units import units_of
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.dataio.speech import with_codes
@@ -146,7 +146,7 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
         are used again.
     n_units : int
     frames_of : callable
-        Dataset -> ``Representations``.
+        Dataset -> ``(ID, [frames, dim])`` in turn.
     source : str
         What ``frames_of`` is, for ``path``.
     seed : int
@@ -157,13 +157,8 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
 
     def make():
         if read_ragged(path, identity) is None:
-            frames = {
-                split: frames_of(data.datasets[split]) for split in splits
-            }
-            units_of = learn_units(frames["train"], n_units, seed=seed)
-            found = {}
-            for some in frames.values():
-                found |= units_of(some)
+            datasets = [data.datasets[split] for split in splits]
+            found = units_of(datasets, n_units, frames_of, seed=seed)
             write_ragged(path, identity, found)
 
     run_on_main(make)

@@ -183,17 +183,10 @@ class Tap:
         return x.softmax(2) if self.softmax else x
 
 
-def extract(
-    brain,
-    taps,
-    dataset,
-    batch_size=16,
-    progressbar=True,
-    speed=1.0,
-    folder=None,
-    identity=None,
+def tapped_frames(
+    brain, taps, dataset, batch_size=16, bar="tapping", speed=1.0
 ):
-    """Runs the frozen model over a data set and records every tap.
+    """Runs the frozen model over a data set, utterance by utterance.
 
     Arguments
     ---------
@@ -204,29 +197,16 @@ def extract(
     dataset : DynamicItemDataset
         With ``id`` and ``sig``.
     batch_size : int
-    progressbar : bool
+    bar : str or None
+        What the progress bar says; None for no bar.
     speed : float
         Plays the audio this much faster, pitch and all.
-    folder : str or Path, optional
-        Where frames are kept, as memory maps: only what is read is in
-        memory. What a finished call with the same ``identity`` left there is
-        used again.
-    identity : str, optional
-        Names the model and the data, for ``folder``.
 
-    Returns
-    -------
-    dict
-        Name -> ``Representations``.
+    Yields
+    ------
+    tuple
+        ID, name of a tap, ``[frames, dim]``: nothing is kept.
     """
-    paths = dict.fromkeys(taps)
-    if folder is not None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = {name: folder / f"{name}.json" for name in taps}
-        kept = {name: _load(path, identity) for name, path in paths.items()}
-        if identity is not None and None not in kept.values():
-            return kept
     latest = {}
 
     def record(name, tap):
@@ -247,34 +227,79 @@ def extract(
     loader = brain.make_dataloader(
         dataset, sb.Stage.TEST, ckpt_prefix=None, batch_size=batch_size
     )
-    recorders = {n: _Recorder(n, path) for n, path in paths.items()}
     try:
-        with torch.no_grad(), brain.evaluation_ctx:
-            for batch in tqdm(
-                loader,
-                desc="tapping" if speed == 1.0 else f"tapping, x{speed:g}",
-                dynamic_ncols=True,
-                disable=not progressbar,
-            ):
-                if speed != 1.0:
-                    batch.sig = _faster(batch.sig, speed)
-                latest.clear()
-                for name in taps.keys() - inside.keys():
-                    latest[name] = batch.sig.data.unsqueeze(2)
+        for batch in tqdm(
+            loader,
+            desc=bar,
+            dynamic_ncols=True,
+            disable=bar is None,
+        ):
+            if speed != 1.0:
+                batch.sig = _faster(batch.sig, speed)
+            latest.clear()
+            for name in taps.keys() - inside.keys():
+                latest[name] = batch.sig.data.unsqueeze(2)
+            with torch.no_grad(), brain.evaluation_ctx:
                 hidden_frames, lengths_there = brain.represent(batch)
-                # At the encoder's rate its own lengths count, else the input's.
-                for name, x in latest.items():
-                    lengths = batch.sig.lengths
-                    if x.shape[1] == hidden_frames:
-                        lengths = lengths_there
-                    counts = frame_counts(lengths.to(x.device), x.shape[1])
-                    for i, key in enumerate(batch.id):
-                        recorders[name].add(
-                            key, x[i, : counts[i]].cpu().numpy()
-                        )
+            # At the encoder's rate its own lengths count, else the input's.
+            for name, x in latest.items():
+                lengths = batch.sig.lengths
+                if x.shape[1] == hidden_frames:
+                    lengths = lengths_there
+                counts = frame_counts(lengths.to(x.device), x.shape[1])
+                for i, key in enumerate(batch.id):
+                    yield key, name, x[i, : counts[i]].cpu().numpy()
     finally:
         for handle in handles:
             handle.remove()
+
+
+def extract(
+    brain,
+    taps,
+    dataset,
+    batch_size=16,
+    progressbar=True,
+    speed=1.0,
+    folder=None,
+    identity=None,
+):
+    """Records every tap over a data set.
+
+    Arguments
+    ---------
+    brain, taps, dataset, batch_size, speed
+        As for ``tapped_frames``.
+    progressbar : bool
+    folder : str or Path, optional
+        Where frames are kept, as memory maps: only what is read is in
+        memory. What a finished call with the same ``identity`` left there is
+        used again.
+    identity : str, optional
+        Names the model and the data, for ``folder``.
+
+    Returns
+    -------
+    dict
+        Name -> ``Representations``.
+    """
+    paths = dict.fromkeys(taps)
+    if folder is not None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {name: folder / f"{name}.json" for name in taps}
+        kept = {name: _load(path, identity) for name, path in paths.items()}
+        if identity is not None and None not in kept.values():
+            return kept
+    bar = "tapping" if speed == 1.0 else f"tapping, x{speed:g}"
+    bar = bar if progressbar else None
+    recorders = {n: _Recorder(n, path) for n, path in paths.items()}
+    try:
+        for key, name, frames in tapped_frames(
+            brain, taps, dataset, batch_size, bar, speed
+        ):
+            recorders[name].add(key, frames)
+    finally:
         for recorder in recorders.values():
             recorder.close()
     return {name: some.finish(identity) for name, some in recorders.items()}

@@ -7,6 +7,7 @@ definitions of openSMILE's sets, in batched torch; every 10 ms.
 
 import torch
 import torchaudio
+from speechbrain.utils.autocast import fwd_default_precision
 
 from speechbrain_privacy.nnet.pooling import frames_mask
 
@@ -86,8 +87,9 @@ class Descriptors(torch.nn.Module):
         self.register_buffer("fall", torch.tensor([1.0, -0.98, 0.0, 0.0, 0.0]))
 
     @torch.no_grad()
+    @fwd_default_precision
     def forward(self, wavs):
-        """Describes a batch.
+        """Describes a batch, in float32 even under autocast.
 
         Arguments
         ---------

@@ -51,6 +51,9 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
         assert results["hidden frames"]["hidden"] > 0
         (encoder,) = (tmp_path / "save").glob("CKPT*/encoder.ckpt")
         assert torch.load(encoder, weights_only=True)
+        if "number_of_epochs: 3" in row["test_debug_flags"]:
+            before = (tmp_path / "generation-1/train_log.txt").read_text()
+            assert len(before.splitlines()) == 3 < len(log)
         audit = json.loads((tmp_path / "audit.json").read_text())
         assert set(audit["taps"]) >= {"encoder"}
         assert "guessing" in done.stdout

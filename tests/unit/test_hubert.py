@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
 
 from speechbrain_privacy.audit import units
-from speechbrain_privacy.audit.representations import Representations
 from speechbrain_privacy.audit.units import (
-    cepstral_representations,
+    cepstral_frames,
     learn_units,
+    units_of,
 )
 from speechbrain_privacy.augment.mixing import UtteranceMixing
 from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
@@ -108,55 +109,79 @@ def test_units_are_clusters_of_standardised_channels(tmp_path):
     frames[:, 0] = 1000 * draw.normal(size=900)  # loud, and says nothing
     frames[:, 0] = 1000 * np.sign(frames[:, 0])
     frames[:, 1] = 0.001 * kinds
-    data = Representations(("a", "b"), frames, np.array([0, 500, 900]))
-    found = learn_units(data, 6)(data)
-    assert {key: len(some) for key, some in found.items()} == {
-        "a": 500,
-        "b": 400,
-    }
-    units = np.concatenate([found["a"], found["b"]])
+    units = learn_units(frames, 6)(frames)
     signs = frames[:, 0] > 0
     seen = {(u, k, s) for u, k, s in zip(units, kinds, signs, strict=True)}
     assert len(seen) == 6  # each unit is one kind and one sign
+    with pytest.raises(ValueError, match="two units"):
+        learn_units(frames, 1)
+    with pytest.raises(ValueError, match="900 frames cannot be 901 units"):
+        learn_units(frames, 901)
+
+
+def test_units_are_learnt_of_some_training_frames_and_given_to_all(tmp_path):
+    """Frames go by one utterance at a time, and are read again, not kept."""
+    read = []
+
+    def frames_of(dataset):
+        for item in dataset:
+            read.append(item["id"])
+            # Where 0.0 to 0.9 and 5.0 to 5.9 stand for two units.
+            yield item["id"], item["x"] + np.arange(10.0)[:, None] / 10
+
+    def speech(prefix, count):
+        data = {f"{prefix}{i}": {"x": 5.0 * (i % 2)} for i in range(count)}
+        return DynamicItemDataset(data, output_keys=["id", "x"])
+
+    train, test = speech("a", 40), speech("b", 3)
+    found = units_of([train, test], 2, frames_of, most_frames=95)
+    learnt, after = read[:10], read[10:]
+    assert len(set(learnt)) == 10 and learnt != sorted(learnt)
+    assert after == [*train.data_ids, *test.data_ids] == list(found)
+    low, high = found["a0"][0], found["a1"][0]
+    assert low != high
+    for key, some in found.items():
+        odd = int(key[1:]) % 2
+        assert some.tolist() == [high if odd else low] * 10
+    del read[:]
+    units_of([train], 2, frames_of, most_frames=95, seed=1)
+    assert read[:10] != learnt
+
     path = tmp_path / "units.npz"
     assert read_ragged(path, "x") is None
     write_ragged(path, "x", found)
     assert read_ragged(path, "y") is None
     again = read_ragged(path, "x")
     assert all(np.array_equal(again[key], found[key]) for key in found)
-    with pytest.raises(ValueError, match="two units"):
-        learn_units(data, 1)
-    with pytest.raises(ValueError, match="900 frames cannot be 901 units"):
-        learn_units(data, 901)
 
 
 @pytest.mark.parametrize("n_samples", [1, 159, 160, 16000, 16161])
 def test_cepstral_targets_are_as_many_as_encoder_frames(n_samples):
     net = network(FixedSpans())
     item = {"id": "u", "sig": torch.randn(n_samples)}
-    found = cepstral_representations(
+    ((key, found),) = cepstral_frames(
         [item], CepstralFrames(), net.encoder.stride
     )
     feats = torch.randn(1, n_samples // 160 + 1, BINS)
     hidden, _ = net.encoder(feats, torch.ones(1))
-    assert found.frames.shape == (hidden.shape[1], 39)
+    assert key == "u" and found.shape == (hidden.shape[1], 39)
 
 
 def test_teachers_hear_utterances_one_by_one(monkeypatch):
     """In a padded batch relative lengths round, and a frame can be lost."""
     asked = {}
 
-    def extract(brain, taps, dataset, batch_size, progressbar):
+    def tapped_frames(brain, taps, dataset, batch_size, bar):
         asked.update(batch_size=batch_size, module=taps["teacher"].module)
-        return {"teacher": "frames"}
+        yield "u", "teacher", "frames"
 
-    monkeypatch.setattr(units, "extract", extract)
+    monkeypatch.setattr(units, "tapped_frames", tapped_frames)
     brain = SimpleNamespace(
         modules=torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2)}),
         noprogressbar=True,
     )
     source, frames_of = units.teacher_frames(brain, "a")
-    assert frames_of(None) == "frames"
+    assert list(frames_of(None)) == [("u", "frames")]
     assert asked == {"batch_size": 1, "module": "a"}
     assert units.teacher_frames(brain, "a")[0] == source
     brain.modules["a"].weight.data += 1

@@ -85,6 +85,14 @@ def test_an_utterance_alone_and_in_a_padded_batch():
     assert torch.allclose(both[1, :n], alone[0], atol=1e-4)
 
 
+def test_half_precision_around_descriptors_does_not_reach_them():
+    wavs = torch.cat([vowel(100), vowel(150)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = Descriptors()(wavs @ torch.eye(RATE))
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, Descriptors()(wavs.bfloat16().float()))
+
+
 def test_names_are_checked():
     assert Descriptors(["rms"])(torch.zeros(2, 800)).shape == (2, 6, 1)
     with pytest.raises(ValueError, match=r"not \['volume'\]"):

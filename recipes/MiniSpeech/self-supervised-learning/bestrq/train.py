@@ -129,7 +129,8 @@ if __name__ == "__main__":
     targets = last["targets"] or {"generations": 1}
     for number in range(1, targets["generations"]):
         here = f"{last['output_folder']}/generation-{number}"
-        given = {**overrides, "output_folder": here}
+        otherwise = targets.get("earlier", {})
+        given = {**overrides, **otherwise, "output_folder": here}
         hparams, brain, *_ = generation(
             hparams_file, run_opts, given, teacher, before
         )

@@ -1,0 +1,1 @@
+../../../MiniSpeech/self-supervised-learning/bestrq/train.py
