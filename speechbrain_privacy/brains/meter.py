@@ -16,9 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans
+from speechbrain_privacy.brains.energy import EnergyTracker
 
-#: What adds up.
-COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds")
+#: What adds up; energy where it is counted.
+ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
+COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
 
@@ -132,6 +134,10 @@ class EfficiencyMeter:
         Steps of which one is counted operation by operation (which makes
         that step slower, not its result another). A prime, so that it meets
         every place in a group of accumulated gradients.
+    energy : str, optional
+        ``process`` or ``machine``: whose energy is counted as well, from the
+        first step to the last with all that lies between them (validation,
+        checkpoints), by ``EnergyTracker``.
 
     Example
     -------
@@ -144,13 +150,14 @@ class EfficiencyMeter:
     (3.0, 192.0, 1)
     """
 
-    def __init__(self, sample_rate=16000, every=53):
+    def __init__(self, sample_rate=16000, every=53, energy=None):
         self.sample_rate = sample_rate
         self.every = every
         self.sums = RunningMeans()
         self.shapes, self.flops = [], []
         self.seen = 0
         self.before = {}
+        self.energy = None if energy is None else EnergyTracker(energy)
 
     @contextmanager
     def step(self, wavs, lengths):
@@ -166,6 +173,8 @@ class EfficiencyMeter:
         counting = self.seen < FIRST or self.seen % self.every == 0
         self.seen += 1
         counts = []
+        if self.energy is not None:
+            self.energy.start()
         if wavs.is_cuda:
             torch.cuda.synchronize(wavs.device)
         cpu, wall = time.process_time(), time.perf_counter()
@@ -192,6 +201,13 @@ class EfficiencyMeter:
                 f"{which}_wall": (time.perf_counter() - wall, 1),
             }
         )
+        if counting:
+            self._read_energy()
+
+    def _read_energy(self):
+        if self.energy is not None:
+            spent = self.energy.read()
+            self.sums.add({name: (x, 1) for name, x in spent.items()})
 
     def carry(self, totals):
         """Adds what was spent before this training, e.g. on its teacher.
@@ -218,8 +234,10 @@ class EfficiencyMeter:
 
     def totals(self):
         """Sums over all steps, processes (which must all call this),
-        resumes, and what was carried over: ``flops``, ``audio_seconds``, ``cpu_seconds``,
-        ``wall_seconds`` (of all processes together) and ``steps``."""
+        resumes, and what was carried over: ``flops``, ``audio_seconds``,
+        ``cpu_seconds``, ``wall_seconds`` (of all processes together),
+        ``steps``, and ``joules`` of each part where energy is counted."""
+        self._read_energy()
         pooled = self.sums.pooled()
         if not pooled:
             return {"steps": 0, **self.before}
@@ -233,6 +251,7 @@ class EfficiencyMeter:
             "cpu_seconds": total[f"{which}_cpu"] * share,
             "wall_seconds": total[f"{which}_wall"] * share,
             "steps": int(pooled["flops"][1]),
+            **{name: total[name] for name in ENERGY if name in total},
         }
         return {n: x + self.before.get(n, 0) for n, x in spent.items()}
 
@@ -257,11 +276,16 @@ class EfficiencyMeter:
         -------
         dict
             ``totals``, ``parameters``, ``parameter_bytes`` (in their own
-            precision), ``peak_memory_bytes`` of this process, ``device``.
+            precision), ``peak_memory_bytes`` of this process, ``device``, and
+            how energy is known (``energy_method``), where it is counted.
         """
         number, size = parameter_bytes(model)
+        totals = self.totals()
+        if self.energy is not None:
+            totals["energy_method"] = self.energy.method
+            self.energy.stop()
         return {
-            **self.totals(),
+            **totals,
             "parameters": number,
             "parameter_bytes": size,
             "peak_memory_bytes": peak_memory(device),

@@ -1,11 +1,17 @@
 """What training costs, and what an error costs."""
 
+import re
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import ttest_ind
 
+from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.brains.meter import (
+    ENERGY,
     EfficiencyMeter,
     counted_flops,
     parameter_bytes,
@@ -236,3 +242,57 @@ def test_inverse_transforms_count():
     with counted_flops(counts):
         torch.fft.irfft(torch.fft.rfft(torch.ones(4, 64)), 64)
     assert counts == [2 * int(2.5 * 4 * 64 * 6)]
+
+
+def test_energy_is_counted_beside_the_rest(tmp_path):
+    """By codecarbon itself: a busy second takes more than an idle one."""
+    meter = EfficiencyMeter(sample_rate=10, energy="process")
+    one = torch.zeros(1, 10), torch.ones(1)
+    with meter.step(*one):
+        pass
+    before = meter.totals()
+    spent = []
+    for busy in (False, True):
+        end = time.perf_counter() + 1.5
+        with meter.step(*one):
+            while time.perf_counter() < end:
+                time.sleep(0.1) if not busy else torch.randn(99, 99).square()
+        after = meter.totals()
+        spent.append({name: after[name] - before[name] for name in ENERGY})
+        before = after
+    idle, busy = spent
+    assert busy["cpu_joules"] > 2 * idle["cpu_joules"] >= 0
+    for part in spent:
+        assert part["ram_joules"] > 0
+        parts = sum(part[f"{name}_joules"] for name in ("cpu", "gpu", "ram"))
+        assert part["joules"] == pytest.approx(parts)
+
+    found = meter.summary(torch.nn.Linear(2, 2))
+    assert found["joules"] >= before["joules"]
+    assert re.match(
+        r"codecarbon [\d.]+, process: .*CPU", found["energy_method"]
+    )
+    meter.sums.save(tmp_path / "meter")
+    resumed = EfficiencyMeter(sample_rate=10, energy="process")
+    resumed.sums.load(tmp_path / "meter", end_of_epoch=True)
+    assert resumed.totals()["joules"] == found["joules"]
+    after = EfficiencyMeter(sample_rate=10)
+    after.carry(found)
+    assert after.totals()["joules"] == found["joules"]
+
+
+def test_one_process_counts_the_energy_of_a_machine(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    tracker = EnergyTracker("machine")
+    tracker.start()
+    assert tracker.read() == {}
+    tracker.stop()
+    assert EnergyTracker("process").counts
+    with pytest.raises(ValueError, match="not of 'house'"):
+        EfficiencyMeter(energy="house")
+
+
+def test_energy_without_codecarbon(monkeypatch):
+    monkeypatch.setitem(sys.modules, "codecarbon", None)
+    with pytest.raises(ImportError, match=r"pip install .*\[energy\]"):
+        EfficiencyMeter(energy="process")
