@@ -62,6 +62,11 @@ def main(arguments=None):
         help="more speech for the attackers to learn on; may be repeated",
     )
     audit.add_argument(
+        "--taps",
+        help="further places to attack, e.g. first=encoder.layers.1,"
+        "second=encoder.layers.2",
+    )
+    audit.add_argument(
         "--unprotected",
         metavar="RUN",
         help="a run on the same data, for attackers who do not know of the "

@@ -30,6 +30,7 @@ def audit(options):
         options.seed,
         options.device,
         options.cache,
+        options.taps and _pairs(options.taps, "--taps", "layer=encoder"),
     )
     write_json(options.output or Path(options.run) / AUDIT, found)
     if options.output:

@@ -7,6 +7,7 @@ from pathlib import Path
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_privacy.audit.audit import Audit
+from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.audit.describe import describe
 from speechbrain_privacy.audit.representations import Tap
 from speechbrain_privacy.dataio.alignments import load_alignments
@@ -30,6 +31,7 @@ def audit_run(
     seed=None,
     device="cpu",
     cache=None,
+    taps=None,
 ):
     """Attacks a finished run with other attackers.
 
@@ -48,6 +50,9 @@ def audit_run(
     device : str
     cache : str or Path, optional
         Where representations are kept.
+    taps : dict, optional
+        Name -> module, beside what the run's own audit taps: attackers choose
+        their layer.
 
     Returns
     -------
@@ -57,9 +62,16 @@ def audit_run(
     options = {"device": device}
     brain, data, hparams = reopen(folder, options)
     before = hparams["audit"]
+    further = {name: Tap(module) for name, module in (taps or {}).items()}
+    if known := sorted(further.keys() & before.taps.keys()):
+        raise ValueError(
+            f"the run's audit has a tap '{known[0]}' already: give this one "
+            "another name"
+        )
+    check_taps(further, brain)
     auditor = load_suite(
         suite,
-        before.taps,
+        {**before.taps, **further},
         before.attributes,
         clear=before.clear,
         weak=before.weak,

@@ -130,6 +130,7 @@ def audit_again(folder, toy, monkeypatch, capsys):
         *("--attackers=suite.yaml", "--cache=cache", "--seed=3"),
         *("--attacker_data", "more.csv", str(corpus)),
         "--unprotected=moved",
+        "--taps=first=encoder.layers.layers.0",
     ]
     assert main(["audit", "moved", *options, "--output=b.json"]) == 0
     assert json.loads((folder / "moved/audit.json").read_text()) == before
@@ -137,6 +138,8 @@ def audit_again(folder, toy, monkeypatch, capsys):
     assert again["seed"] == 3 and again["suite"]["speeds"] == [1.0, 0.9, 1.1]
     assert again["test"] == before["test"]
     assert again["train"]["manifest"] == "train.csv + more.csv"
+    assert set(again["taps"]) - set(before["taps"]) == {"first"}
+    assert "encoder" in again["taps"] and again["taps"]["first"]["speaker"]
     assert again["train"]["speakers"] == 2 * before["train"]["speakers"]
     # Every tap of a recogniser, at its own rate; a manifest without words.
     described = ["represent", "moved", "--manifest=more.csv", "--clusters=3"]
@@ -171,6 +174,12 @@ def audit_again(folder, toy, monkeypatch, capsys):
     ]
     assert main(["audit", "moved", *options, "--attacker_data", *"abc"]) == 2
     assert "--attacker_data is a manifest and" in capsys.readouterr().err
+    for tap, why in (
+        ("encoder=head", "has a tap 'encoder' already"),
+        ("first=encoder.layer", "tap 'first': .*encoder.layer"),
+    ):
+        assert main(["audit", "moved", *options, f"--taps={tap}"]) == 2
+        assert re.search(why, capsys.readouterr().err)
     (folder / "moved/hyperparams.yaml").rename(folder / "lost.yaml")
     assert main(["audit", "moved", *options]) == 2
     assert "holds no hyperparams.yaml" in capsys.readouterr().err
