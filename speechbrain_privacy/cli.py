@@ -174,6 +174,19 @@ def main(arguments=None):
     _add_format(represent)
     represent.set_defaults(run_command=commands.represent)
 
+    epsilon = kinds.add_parser(
+        "epsilon", help="attack the noise that promises an epsilon"
+    )
+    epsilon.add_argument("runs", nargs="+", help="output folders of runs")
+    epsilon.add_argument(
+        "--draws", type=int, default=100_000, help="of noise, for each input"
+    )
+    epsilon.add_argument("--seed", type=int, default=0)
+    epsilon.add_argument("--device", default="cpu")
+    epsilon.add_argument("--json", help="where the numbers go as JSON")
+    _add_format(epsilon)
+    epsilon.set_defaults(run_command=commands.epsilon)
+
     voices = kinds.add_parser(
         "anonymise", help="change the voices of a folder of speech"
     )

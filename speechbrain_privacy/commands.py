@@ -230,6 +230,22 @@ def represent(options):
         write_json(options.json, found)
 
 
+def epsilon(options):
+    """The command ``epsilon``; 1 if a promise is broken."""
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.report.epsilon import broken, format_epsilons
+    from speechbrain_privacy.runs import check_run_epsilon
+
+    found = [
+        check_run_epsilon(run, options.draws, options.seed, options.device)
+        for run in options.runs
+    ]
+    print(format_epsilons(found, options.format))
+    if options.json:
+        write_json(options.json, found)
+    return int(any(map(broken, found)))
+
+
 def anonymise(options):
     """The command ``anonymise``; 1 if a file could not be read."""
     from speechbrain_privacy.augment.files import anonymise_folder

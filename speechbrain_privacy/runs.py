@@ -9,7 +9,8 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain_privacy.audit.audit import Audit
 from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.audit.describe import describe
-from speechbrain_privacy.audit.representations import Tap
+from speechbrain_privacy.audit.epsilon import check_epsilon
+from speechbrain_privacy.audit.representations import Tap, extract
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
@@ -161,6 +162,41 @@ def represent_run(
             seed=seed,
         ),
     }
+
+
+def check_run_epsilon(folder, draws=100_000, seed=0, device="cpu"):
+    """Attacks the noise of a finished run, with frames of its test data.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Its output folder.
+    draws, seed : int
+        See ``audit.epsilon.check_epsilon``.
+    device : str
+
+    Returns
+    -------
+    dict
+        With its ``name`` and ``seed``.
+
+    Raises
+    ------
+    ValueError
+        If nothing in the run promises an epsilon.
+    """
+    brain, data, hparams = reopen(folder, {"device": device})
+    mechanism = getattr(brain.modules, "bottleneck", None)
+    if not hasattr(mechanism, "epsilon"):
+        raise ValueError(
+            f"{folder}: its model has no bottleneck with an epsilon"
+        )
+    dataset, speech = _split(data, "test")
+    taps = {"encoder": Tap("encoder")}
+    frames = extract(brain, taps, dataset)["encoder"]
+    speakers = {row["ID"]: row["spk_id"] for row in speech.rows}
+    found = check_epsilon(mechanism.cpu(), frames, speakers, draws, seed)
+    return {"name": hparams["name"], "seed": hparams["seed"], **found}
 
 
 def _split(data, name):

@@ -173,6 +173,8 @@ class LaplaceNoise(torch.nn.Module):
     (torch.Size([2, 9, 8]), 0.0)
     """
 
+    #: Of frames, and of their differences.
+    norm = 1
     sensitivity = 2.0
 
     def __init__(self, epsilon, rescale=True):
@@ -189,7 +191,7 @@ class LaplaceNoise(torch.nn.Module):
 
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
-        x = torch.nn.functional.normalize(hidden.float(), p=1, dim=2)
+        x = _unit(hidden, self.norm)
         # The difference of two exponentials is Laplacian.
         ones = torch.empty_like(x).exponential_()
         others = torch.empty_like(x).exponential_()
@@ -197,6 +199,25 @@ class LaplaceNoise(torch.nn.Module):
         if self.rescale:
             x = x * x.shape[2]
         return x.to(hidden.dtype), hidden.new_zeros(())
+
+    def log_ratio(self, seen, first, second):
+        """How much likelier one input is than another: the best attack.
+
+        Arguments
+        ---------
+        seen : torch.Tensor
+            What came out, ``[..., dim]``.
+        first, second : torch.Tensor
+            What may have gone in, ``[dim]``.
+
+        Returns
+        -------
+        torch.Tensor
+            Natural logarithms, ``[...]``; within plus and minus epsilon.
+        """
+        x = seen / seen.shape[-1] if self.rescale else seen
+        far = [(x - _unit(y, 1)).abs().sum(-1) for y in (first, second)]
+        return (far[1] - far[0]) / self.scale
 
 
 class GaussianNoise(torch.nn.Module):
@@ -221,6 +242,8 @@ class GaussianNoise(torch.nn.Module):
     7.46
     """
 
+    #: Of frames, and of their differences.
+    norm = 2
     sensitivity = 2.0
 
     def __init__(self, epsilon, delta=1e-5, rescale=True):
@@ -236,11 +259,17 @@ class GaussianNoise(torch.nn.Module):
 
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
-        x = torch.nn.functional.normalize(hidden.float(), p=2, dim=2)
+        x = _unit(hidden, self.norm)
         x = x + self.sigma * torch.randn_like(x)
         if self.rescale:
             x = x * x.shape[2] ** 0.5
         return x.to(hidden.dtype), hidden.new_zeros(())
+
+    def log_ratio(self, seen, first, second):
+        """As ``LaplaceNoise.log_ratio``, without bounds."""
+        x = seen / seen.shape[-1] ** 0.5 if self.rescale else seen
+        far = [(x - _unit(y, 2)).square().sum(-1) for y in (first, second)]
+        return (far[1] - far[0]) / (2 * self.sigma**2)
 
 
 class Narrow(torch.nn.Module):
@@ -299,6 +328,10 @@ class FewerChannels(torch.nn.Module):
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
         return hidden * self.kept.to(hidden.dtype), hidden.new_zeros(())
+
+
+def _unit(frames, norm):
+    return torch.nn.functional.normalize(frames.float(), p=norm, dim=-1)
 
 
 def gaussian_sigma(epsilon, delta, sensitivity=1.0):

@@ -387,3 +387,26 @@ def test_pre_training_in_two_processes(
     (last,) = (tmp_path / "save").glob("CKPT*")
     weights = torch.load(last / "encoder.ckpt", weights_only=True)
     assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+def test_noise_keeps_its_promise(toy_corpus, tmp_path, capsys):
+    folder = tmp_path / "run"
+    done = run(
+        "MiniSpeech/ASR/CTC",
+        "conformer_bottleneck",
+        *TINY,
+        "--number_of_epochs=1",
+        "--bottleneck=laplace",
+        "--epsilon=2.0",
+        *own_corpus(toy_corpus),
+        f"--output_folder={folder}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    command = ["epsilon", str(folder), "--draws=20000", "--json"]
+    assert main([*command, str(tmp_path / "e.json")]) == 0
+    assert "conformer_bottleneck  worst" in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "e.json").read_text())
+    pairs = found["pairs"]
+    assert pairs["real"]["distance"] < pairs["worst"]["distance"] == 2.0
+    assert 1.5 < pairs["worst"]["proven"] <= found["epsilon"] == 2.0
+    assert pairs["real"]["proven"] <= pairs["real"]["distance"]
