@@ -7,8 +7,11 @@ import shutil
 
 import pytest
 import torch
+from speechbrain.dataio.batch import PaddedBatch
 
 from speechbrain_privacy.cli import main
+from speechbrain_privacy.lobes.trained import TrainedEncoder
+from speechbrain_privacy.runs import reopen
 from tests.conftest import ROOT
 from tests.integration.recipes import TINY, own_corpus, run
 
@@ -76,6 +79,36 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     assert 0 <= taps["last"]["clusters"]["pnmi"] <= 1
     assert 0 < taps["last"]["cka"]["first"] <= 1
     assert "RankMe" in capsys.readouterr().out
+    taken_away(tmp_path / "run")
+
+
+def taken_away(folder):
+    """Somebody else's model begins with the run's encoder."""
+    brain, data, _ = reopen(folder)
+    batch = PaddedBatch(list(data.datasets["test"])[:3])
+    brain.modules.eval()
+    latest = []
+    inside = brain.modules.objective.network.encoder
+    handle = inside.register_forward_hook(lambda *a: latest.append(a[-1]))
+    with torch.no_grad():
+        brain.represent(batch)
+    handle.remove()
+    wanted, lengths = latest[0]
+
+    frozen = TrainedEncoder.from_pretrained(folder).train()
+    hidden, its_lengths = frozen(*batch.sig)
+    assert torch.equal(hidden, wanted) and torch.equal(its_lengths, lengths)
+    assert not hidden.requires_grad and frozen.output_size == 16
+    learning = TrainedEncoder(folder, freeze=False).train()
+    alone, _ = learning(batch.sig.data[:1, :4000])
+    alone.sum().backward()
+    assert all(p.grad is not None for p in learning.parameters())
+    assert learning.grid == inside.grid
+
+    (checkpoint,) = (folder / "save").glob("CKPT*")
+    checkpoint.rename(folder / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="no checkpoint of an encoder"):
+        TrainedEncoder(folder)
 
 
 def test_a_recipe_learns_tones(toy_corpus, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,121 @@
+"""The encoder of a finished run, in somebody else's model."""
+
+import re
+from pathlib import Path
+
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.checkpoints import Checkpointer
+
+from speechbrain_privacy.lobes.conformer import load_weights
+
+#: Of a run: its values, its checkpoints, and the encoder in one of them.
+VALUES, SAVED, ENCODER = "hyperparams.yaml", "save", "encoder"
+
+
+class TrainedEncoder(torch.nn.Module):
+    """Waveforms -> hidden frames, as a run's encoder gives them.
+
+    The run may have been pre-trained or learnt to recognise speech. Of its
+    values only the block ``model`` is read, of its last checkpoint only the
+    encoder; its data need not be there.
+
+    Arguments
+    ---------
+    source : str or Path
+        The run's output folder.
+    freeze : bool
+        Keeps it as it is: no gradients, no dropout.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run, or no checkpoint.
+
+    Example
+    -------
+    >>> TrainedEncoder("results/nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: results/nowhere holds no hyperparams.yaml: no run
+    """
+
+    def __init__(self, source, freeze=True):
+        super().__init__()
+        model = _model(Path(source))
+        self.sample_rate = model["sample_rate"]
+        self.features = model["features"]
+        self.normalize = model["normalize"]
+        self.encoder = model["lobe"]
+        self.output_size = model["d_model"]
+        path = _last_encoder(Path(source))
+        if hasattr(self.encoder, "load"):
+            self.encoder.load(path)
+        else:
+            load_weights(self.encoder, path)
+        self.freeze = freeze
+        if freeze:
+            self.requires_grad_(False)
+            self.eval()
+
+    @classmethod
+    def from_pretrained(cls, source, **settings):
+        """The same, by the name that is usual elsewhere."""
+        return cls(source, **settings)
+
+    @property
+    def grid(self):
+        """Seconds between frames, and of the middle of the first."""
+        return self.encoder.grid
+
+    def forward(self, wavs, lengths=None):
+        """Encodes a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            ``[batch, samples]``.
+        lengths : torch.Tensor, optional
+            Relative lengths, ``[batch]``; without, all are whole.
+
+        Returns
+        -------
+        hidden : torch.Tensor
+            ``[batch, frames, output_size]``.
+        lengths : torch.Tensor
+            Relative lengths of ``hidden``, ``[batch]``.
+        """
+        if lengths is None:
+            lengths = torch.ones(len(wavs), device=wavs.device)
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and not self.freeze
+        ):
+            feats = self.normalize(self.features(wavs), lengths)
+            return self.encoder(feats, lengths)
+
+    def train(self, mode=True):
+        """As always, but what is frozen draws no dropout."""
+        return super().train(mode and not self.freeze)
+
+
+def _model(folder):
+    """The block ``model`` of a run, built."""
+    path = folder / VALUES
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no {VALUES}: no run")
+    block = re.search(
+        r"(?m)^model:\n(?:[ #].*\n|\n)+", path.read_text(encoding="utf-8")
+    )
+    if block is None:
+        raise ValueError(f"{path} has no block 'model'")
+    # What it began with has changed since.
+    values = re.sub(r"(?m)^( +weights:).*$", r"\1", block.group())
+    return load_hyperpyyaml(values)["model"]
+
+
+def _last_encoder(folder):
+    saved = folder / SAVED
+    found = Checkpointer(saved).find_checkpoint() if saved.is_dir() else None
+    if found is None or ENCODER not in found.paramfiles:
+        raise FileNotFoundError(f"{folder} holds no checkpoint of an encoder")
+    return found.paramfiles[ENCODER]
