@@ -14,6 +14,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.units import units_of
+from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.dataio.speech import with_codes
@@ -92,6 +93,7 @@ def fit(
     num_workers=0,
     num_buckets=10,
     seed=0,
+    balance=None,
 ):
     """Trains on batches of about equal duration.
 
@@ -110,16 +112,21 @@ def fit(
         Of utterance lengths.
     seed : int
         Of the order of the batches.
+    balance : str, optional
+        A column, e.g. ``gender``: its groups get equal shares of the audio.
     """
+    train = data.datasets["train"]
+    if balance:
+        train = balanced(train, data.manifests["train"], balance, seed)
     sampler = DynamicBatchSampler(
-        data.datasets["train"],
+        train,
         batch_seconds,
         num_buckets=num_buckets,
         seed=seed,
     )
     brain.fit(
         brain.epoch_counter,
-        data.datasets["train"],
+        train,
         data.datasets["valid"],
         train_loader_kwargs={
             "batch_sampler": sampler,

@@ -79,6 +79,7 @@ if __name__ == "__main__":
         batch_seconds=hparams["batch_seconds"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
+        balance=hparams["balance"],
     )
 
     # Which audit: fresh attackers on what the model has become.

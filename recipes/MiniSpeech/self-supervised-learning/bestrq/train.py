@@ -112,6 +112,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         batch_seconds=hparams["batch_seconds"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
+        balance=hparams["balance"],
     )
 
     return hparams, brain, data, alignments
