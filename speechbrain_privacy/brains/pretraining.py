@@ -25,6 +25,9 @@ class PretrainingBrain(AdversarialBrain):
         For mask policies that spare silence.
     wav_augment : speechbrain.augment.augmenter.Augmenter, optional
         Applied to training waveforms; labels are replicated with them.
+    clean_targets : bool
+        What is predicted, and where phones begin, is that of the waveforms
+        before they were augmented; augmentation must keep their timing.
     perturbation : torch.nn.Module, optional
         Waveforms -> the same in other voices, with the same timing, for
         objectives that compare both.
@@ -43,6 +46,7 @@ class PretrainingBrain(AdversarialBrain):
         boundaries=None,
         vad=None,
         wav_augment=None,
+        clean_targets=False,
         perturbation=None,
         descriptors=None,
         milestones=None,
@@ -53,6 +57,7 @@ class PretrainingBrain(AdversarialBrain):
         self.boundaries = boundaries and boundaries.to(self.device)
         self.vad = vad and vad.to(self.device)
         self.wav_augment = wav_augment
+        self.clean_targets = clean_targets
         self.perturbation = perturbation and perturbation.to(self.device)
         self.descriptors = descriptors and descriptors.to(self.device)
         self.milestones = milestones
@@ -76,6 +81,7 @@ class PretrainingBrain(AdversarialBrain):
         """
         batch = batch.to(self.device)
         x, lengths = batch.sig
+        clean = x
         labels = torch.zeros((len(x), 0), dtype=torch.long, device=x.device)
         if self.attributes:
             labels = batch.labels.data
@@ -88,23 +94,31 @@ class PretrainingBrain(AdversarialBrain):
             labels = self.wav_augment.replicate_labels(labels)
             if codes is not None:
                 codes = self.wav_augment.replicate_labels(codes)
+        if not self.clean_targets:
+            clean = x
+        elif clean.shape != x.shape:
+            raise ValueError(
+                "augmentation that changes the timing leaves no clean_targets"
+            )
         if hasattr(batch, "begins"):
-            if self.wav_augment is not None:
+            if self.wav_augment is not None and not self.clean_targets:
                 raise ValueError(
                     "augmentation may move phones away from the boundaries "
                     "that came with the data: give a detector instead"
                 )
             begins = batch.begins.data
         else:
-            begins = self.boundaries and self.boundaries(x, lengths)[0]
-        speech = self.vad and self.vad(x, lengths)[0]
+            begins = self.boundaries and self.boundaries(clean, lengths)[0]
+        speech = self.vad and self.vad(clean, lengths)[0]
         given = {"codes": codes} if codes is not None else {}
         if self.perturbation is not None:
             with torch.no_grad():
                 other = self.perturbation(x)
             given["other"] = self._features(other, lengths)
         if self.descriptors is not None:
-            given["targets"] = self.descriptors(x)
+            given["targets"] = self.descriptors(clean)
+        if clean is not x:
+            given["clean"] = self._features(clean, lengths)
         x = self._features(x, lengths)
         out = self.modules.objective(x, lengths, begins, speech, **given)
         # Each mask of an utterance is a representation of its speaker.

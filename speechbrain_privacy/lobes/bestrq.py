@@ -95,13 +95,15 @@ class BestRQ(torch.nn.Module):
             network.output_size, quantizer.n_books * quantizer.n_codes
         )
 
-    def forward(self, feats, lengths, begins=None, speech=None):
+    def forward(self, feats, lengths, begins=None, speech=None, clean=None):
         """Loss of a batch.
 
         Arguments
         ---------
         feats, lengths, begins, speech
             As in ``MaskedEncoder``.
+        clean : torch.Tensor, optional
+            Features whose codes are predicted, if not those that are heard.
 
         Returns
         -------
@@ -112,8 +114,9 @@ class BestRQ(torch.nn.Module):
         # A code says nothing of what an utterance was padded with.
         counts = frame_counts(lengths, feats.shape[1])
         padding = ~frames_mask(counts, feats.shape[1]).unsqueeze(2)
-        feats = feats.masked_fill(padding, 0.0)
-        stacked = patched(feats, self.network.encoder.stride)
+        told = feats if clean is None else clean
+        told = told.masked_fill(padding, 0.0)
+        stacked = patched(told, self.network.encoder.stride)
         at, shared = out.places()
         # Codes of hidden frames alone: others are not asked for.
         codes = self.quantizer(stacked[shared].unsqueeze(0))[0]

@@ -65,7 +65,15 @@ class Hubert(torch.nn.Module):
         self.project = torch.nn.Linear(network.output_size, dim)
         self.clusters = torch.nn.Parameter(torch.randn(n_clusters, dim))
 
-    def forward(self, feats, lengths, begins=None, speech=None, codes=None):
+    def forward(
+        self,
+        feats,
+        lengths,
+        begins=None,
+        speech=None,
+        codes=None,
+        clean=None,
+    ):
         """Loss of a batch.
 
         Arguments
@@ -75,6 +83,8 @@ class Hubert(torch.nn.Module):
         codes : torch.Tensor
             Cluster of each encoder frame plus one, ``[batch, frames]``; no
             loss where it is 0.
+        clean : torch.Tensor, optional
+            Not needed: clusters were found in clean speech.
 
         Returns
         -------
@@ -82,6 +92,7 @@ class Hubert(torch.nn.Module):
         """
         if codes is None:
             raise ValueError("HuBERT needs the cluster of each frame: codes")
+        del clean
         out = self.network(feats, lengths, begins, speech)
         missing = out.mask.shape[1] - codes.shape[1]
         if abs(missing) > 1:

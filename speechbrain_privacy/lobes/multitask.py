@@ -68,7 +68,15 @@ class Multitask(torch.nn.Module):
         dct = torchaudio.functional.create_dct(n_mfcc, n_mels, "ortho")
         self.register_buffer("dct", dct)
 
-    def forward(self, feats, lengths, begins=None, speech=None, targets=None):
+    def forward(
+        self,
+        feats,
+        lengths,
+        begins=None,
+        speech=None,
+        targets=None,
+        clean=None,
+    ):
         """Loss of a batch.
 
         Arguments
@@ -77,6 +85,8 @@ class Multitask(torch.nn.Module):
             As in ``MaskedEncoder``.
         targets : torch.Tensor
             Descriptors, ``[batch, time, descriptors]``, as often as features.
+        clean : torch.Tensor, optional
+            Features that are predicted, if not those that are heard.
 
         Returns
         -------
@@ -97,7 +107,7 @@ class Multitask(torch.nn.Module):
         out = self.network(feats, lengths, begins, speech)
         counts = frame_counts(lengths, feats.shape[1])
         padding = ~frames_mask(counts, feats.shape[1]).unsqueeze(2)
-        feats = feats.masked_fill(padding, 0.0)
+        feats = (feats if clean is None else clean).masked_fill(padding, 0.0)
         missing = feats.shape[1] - targets.shape[1]
         targets = torch.nn.functional.pad(targets, (0, 0, 0, max(0, missing)))
         targets = standardised(targets[:, : feats.shape[1]], counts)

@@ -11,6 +11,7 @@ the speaker worth knowing).
 import torch
 
 from speechbrain_privacy.lobes.objectives import ObjectiveOutput
+from speechbrain_privacy.nnet.pooling import frame_counts
 
 #: Keeps logarithms of shares finite.
 TINY = 1e-7
@@ -181,13 +182,15 @@ class Wav2Vec2(torch.nn.Module):
         self.from_guess = torch.nn.Linear(network.output_size, dim)
         self.from_codes = torch.nn.Linear(size, dim)
 
-    def forward(self, feats, lengths, begins=None, speech=None):
+    def forward(self, feats, lengths, begins=None, speech=None, clean=None):
         """Loss of a batch.
 
         Arguments
         ---------
         feats, lengths, begins, speech
             As in ``MaskedEncoder``.
+        clean : torch.Tensor, optional
+            Features that are told apart, if not those that are heard.
 
         Returns
         -------
@@ -197,7 +200,11 @@ class Wav2Vec2(torch.nn.Module):
         """
         out = self.network(feats, lengths, begins, speech)
         at, shared = out.places()
-        vectors, codes, diversity = self.quantizer(out.latents[shared])
+        latents = out.latents
+        if clean is not None:
+            counts = frame_counts(lengths, clean.shape[1])
+            latents, _ = self.network.encoder.subsampling(clean, counts)
+        vectors, codes, diversity = self.quantizer(latents[shared])
         sums, count, correct = contrast(
             self.from_guess(out.guess[at]),
             self.from_codes(vectors.to(out.guess.dtype)),

@@ -1,0 +1,171 @@
+"""Worse speech is heard, and what is told is that of the clean speech."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain import Stage
+from speechbrain.augment.augmenter import Augmenter
+
+from speechbrain_privacy.augment.rooms import Reverberation
+from speechbrain_privacy.brains.pretraining import PretrainingBrain
+from speechbrain_privacy.lobes.bestrq import BestRQ, RandomProjectionQuantizer
+from speechbrain_privacy.lobes.hubert import Hubert
+from speechbrain_privacy.lobes.multitask import Multitask
+from speechbrain_privacy.lobes.wav2vec2 import GumbelQuantizer, Wav2Vec2
+from tests.conftest import ROOT
+from tests.unit.test_objectives import BINS, Given, network
+
+MASK = [[0, 1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 1, 0, 0]]
+LENGTHS = torch.tensor([1.0, 20 / 28])
+
+
+def bestrq(net):
+    return BestRQ(net, RandomProjectionQuantizer(4 * BINS, 64)), {}
+
+
+def wav2vec2(net):
+    return Wav2Vec2(net, GumbelQuantizer(16, 8, n_codes=6), dim=8), {}
+
+
+def hubert(net):
+    codes = torch.randint(1, 6, (2, 7))
+    return Hubert(net, 5, dim=8), {"codes": codes}
+
+
+def multitask(net):
+    return Multitask(net, BINS, {"f0": 1.0}), {"targets": torch.randn(2, 28, 1)}
+
+
+@pytest.mark.parametrize("make", [bestrq, wav2vec2, hubert, multitask])
+def test_targets_are_those_of_the_clean_speech(make):
+    """Hidden frames are heard by nobody: worse ones change targets alone."""
+    torch.manual_seed(0)
+    net = network(Given(MASK), "patches")
+    objective, given = make(net)
+    objective.eval()
+    clean = torch.randn(2, 28, BINS)
+    worse = clean.clone()
+    hidden = torch.tensor(MASK).bool().repeat_interleave(4, dim=1)
+    worse[hidden] = torch.randn(int(hidden.sum()), BINS)
+
+    def loss(feats, **more):
+        torch.manual_seed(1)
+        return float(objective(feats, LENGTHS, **given, **more).loss)
+
+    wanted = loss(clean)
+    assert loss(worse, clean=clean) == pytest.approx(wanted, rel=1e-5)
+    if make is not hubert:
+        assert loss(worse) != pytest.approx(wanted, rel=1e-3)
+
+
+class Louder(torch.nn.Module):
+    def forward(self, wavs, lengths):
+        return 3 * wavs
+
+
+class Longer(torch.nn.Module):
+    def forward(self, wavs, lengths):
+        return torch.cat([wavs, wavs], 1)
+
+
+class Loud(torch.nn.Module):
+    """Says that phones begin where it is loud."""
+
+    def forward(self, wavs, lengths):
+        return wavs > 1, None
+
+
+class Listening(torch.nn.Module):
+    def forward(self, feats, lengths, begins=None, speech=None, **given):
+        self.told = {"feats": feats, "begins": begins, **given}
+        raise StopIteration
+
+
+def listened(augmentation, **settings):
+    """What a Brain tells its objective in training."""
+    brain = PretrainingBrain(
+        modules={
+            "features": torch.nn.Identity(),
+            "normalize": torch.nn.Identity(),
+            "objective": Listening(),
+        },
+        optimizers={},
+        epoch_counter=SimpleNamespace(current=1, limit=1),
+        run_opts={"device": "cpu"},
+        wav_augment=Augmenter(
+            augmentations=[augmentation],
+            min_augmentations=1,
+            max_augmentations=1,
+        ),
+        boundaries=Loud(),
+        **settings,
+    )
+    brain._features = lambda wavs, lengths: 10 * wavs
+    batch = SimpleNamespace(sig=(torch.ones(2, 5), torch.ones(2)))
+    batch.to = lambda device: batch
+    brain.step = 0
+    with pytest.raises(StopIteration):
+        brain.compute_forward(batch, Stage.TRAIN)
+    return brain.modules.objective.told
+
+
+def test_a_brain_hears_worse_speech_and_asks_for_the_clean():
+    told = listened(Louder(), clean_targets=True)
+    assert float(told["feats"].mean()) == 30.0
+    assert float(told["clean"].mean()) == 10.0
+    assert not told["begins"].any()  # where phones begin in clean speech
+    told = listened(Louder())
+    assert "clean" not in told and told["begins"].all()
+    with pytest.raises(ValueError, match="leaves no clean_targets"):
+        listened(Longer(), clean_targets=True)
+
+
+def test_reverberation_keeps_timing_level_and_padding():
+    torch.manual_seed(0)
+    wavs = torch.zeros(3, 16000)
+    wavs[:, 4000] = 1.0
+    lengths = torch.tensor([1.0, 1.0, 0.5])
+    wet = Reverberation((0.5, 0.5), (6.0, 6.0))(wavs, lengths)
+    assert (wet[:, :3999].abs() < 1e-5).all()
+    assert wet.abs().argmax(1).tolist() == [4000] * 3
+    assert torch.allclose(wet.norm(dim=1), wavs.norm(dim=1), atol=1e-5)
+    assert (wet[2, 8000:] == 0).all()
+    direct = wet[0, 4000].square()
+    tail = wet[0, 4001:].square()
+    assert float(10 * (direct / tail.sum()).log10()) == pytest.approx(6, abs=1)
+    # 60 decibels in half a second are 30 in a quarter.
+    first, later = tail[:800].mean(), tail[4000:4800].mean()
+    assert float(10 * (first / later).log10()) == pytest.approx(30, abs=2)
+    # Rooms differ, and an utterance of silence stays silent.
+    assert not torch.allclose(wet[0], wet[1])
+    silent = Reverberation()(torch.zeros(1, 900), torch.ones(1))
+    assert torch.equal(silent, torch.zeros(1, 900))
+
+
+def test_what_is_no_room():
+    with pytest.raises(ValueError, match="positive"):
+        Reverberation(seconds=(0.0, 1.0))
+    with pytest.raises(ValueError, match="least, most"):
+        Reverberation(decibels=(3.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", ["none", "noise", "reverb", "both"])
+def test_kinds_of_the_recipes(kind):
+    text = (ROOT / "hparams/augmentation/noise_reverb.yaml").read_text()
+    augmenter = load_hyperpyyaml(
+        text, {"kind": kind, "probability": 1.0, "snr_low": 10, "snr_high": 10}
+    )["augmenter"]
+    if kind == "none":
+        assert augmenter is None
+        return
+    torch.manual_seed(0)
+    wavs = torch.randn(2, 8000)
+    wavs[1, 4000:] = 0
+    worse, lengths = augmenter(wavs.clone(), torch.tensor([1.0, 0.5]))
+    assert worse.shape == wavs.shape and lengths.tolist() == [1.0, 0.5]
+    # SpeechBrain's noise goes on into padding, where nobody listens.
+    assert kind != "reverb" or (worse[1, 4000:] == 0).all()
+    share = (worse - wavs)[0].norm() / wavs[0].norm()
+    assert 0.05 < float(share) < 2.0
