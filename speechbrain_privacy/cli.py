@@ -32,7 +32,11 @@ def main(arguments=None):
     report = kinds.add_parser(
         "report", help="compare finished runs: a table and a picture"
     )
-    report.add_argument("runs", nargs="+", help="output folders of runs")
+    report.add_argument(
+        "runs",
+        nargs="+",
+        help="output folders of runs, or what pack has made of them",
+    )
     report.add_argument("--plot", help="where the picture goes (png, svg, pdf)")
     report.add_argument("--html", help="where a page with everything goes")
     _add_format(report)
@@ -42,6 +46,13 @@ def main(arguments=None):
         help="say whether the second of two runs differs from the first",
     )
     report.set_defaults(run_command=commands.report)
+
+    pack = kinds.add_parser(
+        "pack", help="a finished run's results in one small file, for report"
+    )
+    pack.add_argument("run", help="output folder of a run")
+    pack.add_argument("file", help="where they go, as JSON")
+    pack.set_defaults(run_command=commands.pack)
 
     audit = kinds.add_parser(
         "audit", help="attack a finished run again, with other attackers"

@@ -117,6 +117,17 @@ def report(options):
     )
 
 
+def pack(options):
+    """The command ``pack``."""
+    from speechbrain_privacy.dataio.files import write_json
+    from speechbrain_privacy.report.packed import pack_run
+    from speechbrain_privacy.report.summary import load_run
+
+    run = pack_run(load_run(options.run))
+    write_json(options.file, run, indent=None)
+    print(f"{run['name']}, seed {run['seed']}, is in {options.file}")
+
+
 def _tell(folders, style="text", compare=False, plot=None, html=None):
     """A table of runs, and what else is asked for."""
     from speechbrain_privacy.report import plots

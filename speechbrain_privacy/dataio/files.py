@@ -48,7 +48,7 @@ class replaced_file:  # noqa: N801 (reads as a function)
             os.unlink(self.temporary)
 
 
-def write_json(path, content):
+def write_json(path, content, indent=1):
     """Writes a result; refuses NaN and infinity.
 
     Arguments
@@ -56,7 +56,9 @@ def write_json(path, content):
     path : str or Path
     content : object
         JSON-ready.
+    indent : int or None
+        None: all on one line.
     """
     with replaced_file(Path(path)) as file:
-        json.dump(content, file, indent=1, allow_nan=False)
+        json.dump(content, file, indent=indent, allow_nan=False)
         file.write("\n")

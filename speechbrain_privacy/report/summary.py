@@ -56,6 +56,7 @@ def load_run(folder):
     Arguments
     ---------
     folder : str or Path
+        Its output folder, or the file that ``packed.pack_run`` has made of it.
 
     Returns
     -------
@@ -68,6 +69,12 @@ def load_run(folder):
         With one sentence, if the folder holds no finished run.
     """
     folder = Path(folder)
+    if folder.is_file():
+        run = json.loads(folder.read_text())
+        if not isinstance(run, dict) or "audit" not in run:
+            raise ValueError(f"{folder} holds no packed results of a run")
+        _check_schema(run["audit"], folder)
+        return run
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not the output folder of a run")
     parts = []
@@ -77,13 +84,17 @@ def load_run(folder):
                 f"{folder} holds no {name}: is its training finished?"
             )
         parts.append(json.loads((folder / name).read_text()))
-    if parts[1].get("schema") != SCHEMA:
+    _check_schema(parts[1], folder / "audit.json")
+    return {**parts[0], "audit": parts[1]}
+
+
+def _check_schema(audit, path):
+    if audit.get("schema") != SCHEMA:
         raise ValueError(
-            f"{folder / 'audit.json'} has schema {parts[1].get('schema')}, "
+            f"{path} has schema {audit.get('schema')}, "
             f"this version reads {SCHEMA}: run the recipe again, which "
             "audits a finished model anew"
         )
-    return {**parts[0], "audit": parts[1]}
 
 
 def _pooled(intervals, scale):

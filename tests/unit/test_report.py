@@ -140,6 +140,41 @@ def test_seeds_of_a_model_become_mean_and_deviation(tmp_path):
     assert "| guessing" in table and "50.0" in table
 
 
+def test_packed_results_give_the_same_tables(tmp_path, capsys):
+    folders = [
+        write_run(tmp_path / name, name, 1, wer, [0.31234567, eer])
+        for name, wer, eer in (("plain", 14.0, 0.2), ("private", 15.0, 0.3))
+    ]
+    files = [tmp_path / f"{folder.name}.json" for folder in folders]
+    for folder, file in zip(folders, files, strict=True):
+        assert main(["pack", str(folder), str(file)]) == 0
+        assert f"{folder.name}, seed 1, is in" in capsys.readouterr().out
+        size = sum(
+            (folder / f"{n}.json").stat().st_size for n in ("results", "audit")
+        )
+        assert file.stat().st_size < size
+    tables = []
+    for runs in (folders, files):
+        for further in ([], ["--compare"]):
+            assert main(["report", *map(str, runs), *further]) == 0
+            tables.append(capsys.readouterr().out.replace(".json", ""))
+    assert tables[:2] == tables[2:]
+    found = load_run(files[0])["audit"]["taps"]["encoder"]["speaker"]
+    assert found["chosen"] == "attacker1"
+    weak, strong = found["attackers"].values()
+    assert "by_speaker" not in weak["all"]
+    assert set(strong["all"]["by_speaker"]) == {"s0", "s1"}
+
+    (tmp_path / "else.json").write_text("[1]")
+    assert main(["report", str(tmp_path / "else.json")]) == 2
+    assert "no packed results" in capsys.readouterr().err
+    old = json.loads(files[0].read_text())
+    old["audit"]["schema"] = 0
+    files[0].write_text(json.dumps(old))
+    assert main(["report", str(files[0])]) == 2
+    assert "has schema 0" in capsys.readouterr().err
+
+
 def test_runs_that_do_not_compare_are_refused(tmp_path):
     run = load_run(write_run(tmp_path / "a", "plain", 1, 14.0, [0.2]))
     with pytest.raises(ValueError, match="two runs of 'plain' have seed 1"):
