@@ -347,6 +347,8 @@ def export(options):
         f"'{found['utterance']}' it makes '{found['transcript']}', with "
         f"log-probabilities that differ by {found['difference']:.1g} at most."
     )
+    if found["searches"]:
+        print("It decodes greedily: the run's beam search is not in it.")
     done, wanted = found["epochs"]
     if done < wanted:
         print(f"Its training is not finished: {done} of {wanted} epochs.")

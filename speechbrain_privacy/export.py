@@ -122,8 +122,9 @@ def export_run(folder, output):
     dict
         ``utterance``, of the test data, that both were given; its
         ``difference``, the largest one of any log-probability; the
-        ``transcript``; how many ``epochs`` of how many were trained; and the
-        ``parameters`` that were written.
+        ``transcript``, decoded greedily; whether the run itself ``searches``;
+        how many ``epochs`` of how many were trained; and the ``parameters``
+        that were written.
 
     Raises
     ------
@@ -179,6 +180,7 @@ def export_run(folder, output):
         "difference": difference,
         "epochs": (brain.epoch_counter.current, brain.epoch_counter.limit),
         "transcript": tokenizer.decode(best),
+        "searches": brain.searcher is not None,
         "parameters": sum(p.numel() for p in stock["encoder"].parameters()),
     }
 

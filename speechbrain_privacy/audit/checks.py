@@ -108,6 +108,28 @@ def may_choose(dev, train, test):
     return "" not in distinct and 1 < len(distinct) < len(speakers)
 
 
+def check_audit(audit, train, test):
+    """Finds before a long training that its audit cannot be.
+
+    Arguments
+    ---------
+    audit : Audit
+    train, test : Manifest
+        Of attackers' and audited speakers.
+
+    Raises
+    ------
+    ValueError
+        What is missing.
+    """
+    if audit is None:
+        raise ValueError(
+            "audit: a recipe ends with one; to make it short, give "
+            '--attack "{epochs: 1}" instead of leaving it out'
+        )
+    audit.check(train, test)
+
+
 def check_taps(taps, brain):
     """Finds before a long training that a tap is nowhere.
 

@@ -44,7 +44,7 @@ def batches(n, seed=0):
     return some
 
 
-def train(weight, **settings):
+def train(weight, frozen=False, **settings):
     torch.manual_seed(1)
     modules = {
         "encoder": torch.nn.Sequential(
@@ -61,6 +61,7 @@ def train(weight, **settings):
             **settings.pop("ensemble", {}),
         ),
     }
+    modules["encoder"].requires_grad_(not frozen)
     brain = Toy(
         modules=modules,
         optimizers={
@@ -149,6 +150,13 @@ def test_extra_adversary_steps_leave_the_model_alone():
         for s in brain.optimizers_dict["adversaries"].state.values()
     }
     assert steps == {3 * 240}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_adversaries_of_what_does_not_learn_are_a_mistake(frozen, caplog):
+    train(1.0, frozen=frozen)
+    said = [r.message for r in caplog.records if "does not learn" in r.message]
+    assert len(said) == frozen  # once, or never
 
 
 def test_learning_rates_follow_progress_alone():

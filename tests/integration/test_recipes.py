@@ -360,7 +360,7 @@ def test_missing_data_is_one_sentence(change, message, tmp_path):
     assert not list(tmp_path.rglob("*.csv"))
 
 
-def test_beam_search_decodes(toy_corpus, tmp_path):
+def test_beam_search_decodes(toy_corpus, tmp_path, capsys):
     done = run(
         "MiniSpeech/ASR/CTC",
         "conformer",
@@ -373,6 +373,8 @@ def test_beam_search_decodes(toy_corpus, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:]
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["decoding"] == "beam search"
+    assert main(["export", str(tmp_path), str(tmp_path / "out")]) == 0
+    assert "beam search is not in it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

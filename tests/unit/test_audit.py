@@ -17,6 +17,7 @@ from speechbrain_privacy.attacks.text import TextEmbedder
 from speechbrain_privacy.audit import representations
 from speechbrain_privacy.audit.attack import fused
 from speechbrain_privacy.audit.audit import Audit
+from speechbrain_privacy.audit.checks import check_audit
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
     Representations,
@@ -476,6 +477,11 @@ def test_faults_are_found_before_the_training(toy_corpus, change, message):
         audit.check(
             replace(manifests["train"], rows=tuple(rows)), manifests["test"]
         )
+
+
+def test_no_audit_is_one_sentence():
+    with pytest.raises(ValueError, match="a recipe ends with one"):
+        check_audit(None, None, None)
 
 
 def test_speakers_of_the_training_choose_no_attacker(toy_corpus):

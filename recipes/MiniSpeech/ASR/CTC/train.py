@@ -19,7 +19,7 @@ import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
-from speechbrain_privacy.audit.checks import check_taps
+from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.dataio.asr import load_asr_data
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.experiments import (
@@ -61,7 +61,8 @@ if __name__ == "__main__":
         frames_per_second=hparams["model"]["frames_per_second"],
     )
 
-    hparams["audit"].check(data.manifests["train"], data.manifests["test"])
+    manifests = data.manifests
+    check_audit(hparams["audit"], manifests["train"], manifests["test"])
 
     # Which Brain: its adversaries, if any, read the labels of the data.
     brain = hparams["brain"](

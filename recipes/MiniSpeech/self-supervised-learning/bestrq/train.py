@@ -26,7 +26,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
-from speechbrain_privacy.audit.checks import check_taps
+from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
@@ -76,7 +76,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     probed = data.manifests.get("probe", data.manifests["test"])
     aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
     alignments = load_alignments(hparams["alignments"], [*aligned, probed])
-    hparams["audit"].check(learn, data.manifests["test"])
+    check_audit(hparams["audit"], learn, data.manifests["test"])
     if hparams["reader"]:
         hparams["reader"].check(learn, data.manifests["test"])
 
