@@ -192,6 +192,14 @@ def main(arguments=None):
     epsilon.add_argument(
         "--draws", type=int, default=100_000, help="of noise, for each input"
     )
+    epsilon.add_argument(
+        "--at",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="EPSILON",
+        help="other epsilons than the run's, on its frames",
+    )
     epsilon.add_argument("--seed", type=int, default=0)
     epsilon.add_argument("--device", default="cpu")
     epsilon.add_argument("--json", help="where the numbers go as JSON")

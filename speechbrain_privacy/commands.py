@@ -248,8 +248,11 @@ def epsilon(options):
     from speechbrain_privacy.runs import check_run_epsilon
 
     found = [
-        check_run_epsilon(run, options.draws, options.seed, options.device)
+        one
         for run in options.runs
+        for one in check_run_epsilon(
+            run, options.draws, options.seed, options.device, options.at
+        )
     ]
     print(format_epsilons(found, options.format))
     if options.json:

@@ -16,7 +16,6 @@ from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.units import units_of
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
-from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -161,15 +160,8 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
     splits = [split for split in SPLITS[:3] if split in data.datasets]
     prints = [data.manifests[split].fingerprint() for split in splits]
     identity = " ".join([*prints, str(n_units), str(seed), source])
-
-    def make():
-        if read_ragged(path, identity) is None:
-            datasets = [data.datasets[split] for split in splits]
-            found = units_of(datasets, n_units, frames_of, seed=seed)
-            write_ragged(path, identity, found)
-
-    run_on_main(make)
-    units = read_ragged(path, identity)
+    datasets = [data.datasets[split] for split in splits]
+    units = units_of(datasets, n_units, frames_of, path, identity, seed=seed)
     for split in splits:
         with_codes(data.datasets[split], units)
 

@@ -19,6 +19,7 @@ from speechbrain_privacy.dataio.speech import (
     make_speech_dataset,
 )
 from speechbrain_privacy.experiments import SPLITS, attackers_split
+from speechbrain_privacy.lobes.trained import without_weights
 
 #: What a recipe may have a manifest of.
 EVERY_SPLIT = (*SPLITS, "learn", "probe")
@@ -164,7 +165,7 @@ def represent_run(
     }
 
 
-def check_run_epsilon(folder, draws=100_000, seed=0, device="cpu"):
+def check_run_epsilon(folder, draws=100_000, seed=0, device="cpu", epsilons=()):
     """Attacks the noise of a finished run, with frames of its test data.
 
     Arguments
@@ -174,11 +175,14 @@ def check_run_epsilon(folder, draws=100_000, seed=0, device="cpu"):
     draws, seed : int
         See ``audit.epsilon.check_epsilon``.
     device : str
+    epsilons : sequence of float
+        Others than the run's own: as much noise as they need, on the same
+        frames.
 
     Returns
     -------
-    dict
-        With its ``name`` and ``seed``.
+    list of dict
+        One for each epsilon, with the run's ``name`` and ``seed``.
 
     Raises
     ------
@@ -195,8 +199,15 @@ def check_run_epsilon(folder, draws=100_000, seed=0, device="cpu"):
     taps = {"encoder": Tap("encoder")}
     frames = extract(brain, taps, dataset)["encoder"]
     speakers = {row["ID"]: row["spk_id"] for row in speech.rows}
-    found = check_epsilon(mechanism.cpu(), frames, speakers, draws, seed)
-    return {"name": hparams["name"], "seed": hparams["seed"], **found}
+    several = [mechanism.at(epsilon) for epsilon in epsilons]
+    return [
+        {
+            "name": hparams["name"],
+            "seed": hparams["seed"],
+            **check_epsilon(noise.cpu(), frames, speakers, draws, seed),
+        }
+        for noise in several or [mechanism]
+    ]
 
 
 def _split(data, name):
@@ -234,9 +245,7 @@ def reopen(folder, run_opts=None):
     values = re.sub(
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
     )
-    # The run's own checkpoint holds what it began with, changed.
-    values = re.sub(r"(?m)^( +weights: ).*\.ckpt.*$", r"\1null", values)
-    hparams = load_hyperpyyaml(values)
+    hparams = load_hyperpyyaml(without_weights(values))
     given = {split: hparams.get(f"{split}_manifest") for split in EVERY_SPLIT}
     manifests = {
         split: manifest

@@ -9,12 +9,14 @@ from speechbrain_privacy.metrics.bounds import epsilon_lower_bound
 MOST = 2000
 #: Thresholds that are tried on one half of the draws.
 THRESHOLDS = 200
+#: Keeps logarithms of distances finite.
+TINY = 1e-6
 #: Draws of noise at a time.
 BLOCK = 10_000
 
 
 def farthest_frames(data, speakers, norm, seed=0):
-    """Two frames of different speakers that are as far apart as any.
+    """Two frames of different speakers, far apart.
 
     Arguments
     ---------
@@ -24,7 +26,8 @@ def farthest_frames(data, speakers, norm, seed=0):
     norm : int
         1 or 2: frames are brought to this norm, and compared by it.
     seed : int
-        Of the frames that are looked at: 2000, drawn, if there are more.
+        Of the frames among which the farthest two are found: 2000, drawn,
+        if there are more.
 
     Returns
     -------
@@ -53,11 +56,13 @@ def farthest_frames(data, speakers, norm, seed=0):
 def proven_epsilon(
     mechanism, first, second, draws=100_000, seed=0, confidence=0.95
 ):
-    """A lower bound of epsilon, by the best attack that there is.
+    """A lower bound of epsilon, by the best of a few attacks.
 
-    The attacker knows both inputs and the noise, and decides by the ratio of
-    their likelihoods; where, is chosen on one half of the draws and counted
-    on the other.
+    The attacker knows both inputs. If the noise is what it says it is,
+    nothing is better than the ratio of the likelihoods; noise that is missing
+    at times, or not drawn for each channel, gives itself away by distances
+    and spreads. Which attack and which threshold is chosen on one half of the
+    draws and counted on the other.
 
     Arguments
     ---------
@@ -65,8 +70,8 @@ def proven_epsilon(
     first, second : torch.Tensor
         Frames, ``[dim]``.
     draws : int
-        Of noise, for each of them. Of n, no epsilon above log(n / 8.8) can be
-        proven.
+        Of noise, for each of them, each for an utterance of its own. Of n, no
+        epsilon above log(n / 8.8) can be proven.
     seed : int
     confidence : float
 
@@ -85,33 +90,57 @@ def proven_epsilon(
         raise ValueError(f"a bound needs 100 draws or more, not {draws}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ratios = [
-            _ratios(mechanism, x, first, second, draws) for x in (first, second)
+        told = [
+            _told(mechanism, x, first, second, draws) for x in (first, second)
         ]
     delta = getattr(mechanism, "delta", 0.0)
     half = draws // 2
 
-    def bound(threshold, part):
-        said = [int((x[part] >= threshold).sum()) for x in ratios]
-        n = len(ratios[0][part])
+    def bound(choice, part):
+        attack, threshold = choice
+        said = [int((x[attack, part] >= threshold).sum()) for x in told]
+        n = len(told[0][attack, part])
         return epsilon_lower_bound(said[0], n, said[1], n, delta, confidence)
 
-    tried = np.quantile(
-        np.concatenate([x[:half] for x in ratios]),
-        np.linspace(0, 1, THRESHOLDS + 2)[1:-1],
-    )
-    best = max(tried, key=lambda threshold: bound(threshold, slice(half)))
+    shares = np.linspace(0, 1, THRESHOLDS + 2)[1:-1]
+    tried = [
+        (attack, threshold)
+        for attack in range(len(told[0]))
+        for threshold in np.unique(
+            np.quantile(
+                np.concatenate([x[attack, :half] for x in told]), shares
+            )
+        )
+    ]
+    best = max(tried, key=lambda choice: bound(choice, slice(half)))
     return bound(best, slice(half, None))
 
 
-def _ratios(mechanism, x, first, second, draws):
+def _told(mechanism, x, first, second, draws):
+    """What each attack makes of each draw, ``[attacks, draws]``."""
     found = []
     for start in range(0, draws, BLOCK):
         n = min(BLOCK, draws - start)
-        seen, _ = mechanism(x.expand(1, n, -1), torch.ones(1))
-        found.append(mechanism.log_ratio(seen[0], first, second))
+        seen, _ = mechanism(x.expand(n, 1, -1), torch.ones(n))
+        seen = seen[:, 0]
+        gaps = [mechanism.unscaled(seen) - mechanism.unit(y) for y in (
+            first, second
+        )]  # fmt: skip
+        near, spread = (
+            [of(gap).clamp(min=TINY).log() for gap in gaps]
+            for of in (lambda g: g.norm(dim=1), lambda g: g.std(1))
+        )
+        found.append(
+            torch.stack(
+                [
+                    mechanism.log_ratio(seen, first, second),
+                    near[1] - near[0],
+                    spread[1] - spread[0],
+                ]
+            )
+        )
     # Laplacian ratios pile up at plus and minus epsilon, but for rounding.
-    return torch.cat(found).double().numpy().round(3)
+    return torch.cat(found, 1).double().numpy().round(3)
 
 
 def check_epsilon(mechanism, data, speakers, draws=100_000, seed=0):

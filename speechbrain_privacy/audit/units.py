@@ -1,21 +1,60 @@
 """Discrete units: clusters of frames, as targets of HuBERT."""
 
 import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import StandardScaler
 from speechbrain.dataio.dataset import FilteredSortedDynamicItemDataset
+from speechbrain.utils.distributed import ddp_barrier, run_on_main
 from tqdm import tqdm
 
 from speechbrain_privacy.audit.representations import Tap, tapped_frames
+from speechbrain_privacy.dataio.files import replaced_file
+from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 
 #: Frames that clusters are learnt of, at most.
 MOST = 200_000
 
 
+@dataclass
+class Clusters:
+    """Where frames are nearest to, each channel standardised.
+
+    ``mean`` and ``scale [dim]``, ``centres [n, dim]``.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    centres: np.ndarray
+
+    def __call__(self, frames):
+        """``[frames, dim]`` -> units ``[frames]``, int32."""
+        x = (frames - self.mean) / self.scale
+        return pairwise_distances_argmin(x, self.centres).astype(np.int32)
+
+    def write(self, path, identity):
+        """Keeps them, with the name of what they were learnt of."""
+        with replaced_file(Path(path), mode="wb") as file:
+            np.savez(file, identity=identity, **asdict(self))
+
+    @classmethod
+    def read(cls, path, identity):
+        """What was kept under this name, or None."""
+        if not Path(path).is_file():
+            return None
+        with np.load(path) as kept:
+            if str(kept["identity"]) != identity:
+                return None
+            return cls(kept["mean"], kept["scale"], kept["centres"])
+
+
 def learn_units(frames, n_units, seed=0):
-    """K-means of frames, each channel standardised.
+    """K-means of frames.
 
     Arguments
     ---------
@@ -26,8 +65,7 @@ def learn_units(frames, n_units, seed=0):
 
     Returns
     -------
-    callable
-        ``[frames, dim]`` -> units ``[frames]``, int64.
+    Clusters
 
     Example
     -------
@@ -47,11 +85,16 @@ def learn_units(frames, n_units, seed=0):
         n_init=3,
         reassignment_ratio=0.0,
     ).fit(scaler.transform(frames))
-    return lambda x: model.predict(scaler.transform(x)).astype(np.int64)
+    return Clusters(scaler.mean_, scaler.scale_, model.cluster_centers_)
 
 
-def units_of(datasets, n_units, frames_of, most_frames=MOST, seed=0):
+def units_of(
+    datasets, n_units, frames_of, path, identity, most_frames=MOST, seed=0
+):
     """Units of every utterance, whose frames are never in memory together.
+
+    One process learns clusters, each (all must call this) finds the units of
+    its share. What a call that was killed has finished is used again.
 
     Arguments
     ---------
@@ -60,6 +103,10 @@ def units_of(datasets, n_units, frames_of, most_frames=MOST, seed=0):
     n_units : int
     frames_of : callable
         Dataset -> ``(ID, [frames, dim])`` in turn.
+    path : str or Path
+        Of an ``.npz`` file, where units are kept.
+    identity : str
+        Names data, number, frames and seed: units of another are made anew.
     most_frames : int
         That clusters are learnt of: those of so many utterances, drawn.
     seed : int
@@ -67,26 +114,64 @@ def units_of(datasets, n_units, frames_of, most_frames=MOST, seed=0):
     Returns
     -------
     dict
-        ID -> units ``[frames]``, int32.
+        ID -> units ``[frames]``, int64.
     """
-    train = datasets[0]
-    drawn = np.random.default_rng(seed).permutation(len(train))
+    path = Path(path)
+    if (kept := read_ragged(path, identity)) is not None:
+        return kept
+    clusters = path.with_suffix(".clusters.npz")
+
+    def learn():
+        if Clusters.read(clusters, identity) is None:
+            frames = _sample(datasets[0], frames_of, most_frames, seed)
+            learn_units(frames, n_units, seed).write(clusters, identity)
+
+    run_on_main(learn)
+    rank, world = 0, 1
+    if torch.distributed.is_initialized():
+        rank = torch.distributed.get_rank()
+        world = torch.distributed.get_world_size()
+    parts = [path.with_suffix(f".{i}of{world}.npz") for i in range(world)]
+    shares = [_subset(x, x.data_ids[rank::world]) for x in datasets]
+    if any(map(len, shares)) and read_ragged(parts[rank], identity) is None:
+        cluster = Clusters.read(clusters, identity)
+        found = {
+            key: cluster(frames)
+            for share in shares
+            if len(share)
+            for key, frames in frames_of(share)
+        }
+        write_ragged(parts[rank], identity, found)
+    ddp_barrier()
+
+    def merge():
+        merged = {}
+        for part in parts:
+            merged |= read_ragged(part, identity) or {}
+        ids = [key for dataset in datasets for key in dataset.data_ids]
+        write_ragged(path, identity, {key: merged[key] for key in ids})
+        for part in (*parts, clusters):
+            part.unlink(missing_ok=True)
+
+    run_on_main(merge)
+    return read_ragged(path, identity)
+
+
+def _subset(dataset, ids):
+    return FilteredSortedDynamicItemDataset(dataset, ids)
+
+
+def _sample(dataset, frames_of, most_frames, seed):
+    """Frames of utterances that are drawn, until there are enough."""
+    drawn = np.random.default_rng(seed).permutation(len(dataset))
+    order = _subset(dataset, [dataset.data_ids[i] for i in drawn])
     some, n = [], 0
-    for _, frames in frames_of(
-        FilteredSortedDynamicItemDataset(
-            train, [train.data_ids[i] for i in drawn]
-        )
-    ):
+    for _, frames in frames_of(order):
         some.append(frames)
         n += len(frames)
         if n >= most_frames:
             break
-    cluster = learn_units(np.concatenate(some)[:most_frames], n_units, seed)
-    return {
-        key: cluster(frames).astype(np.int32)
-        for dataset in datasets
-        for key, frames in frames_of(dataset)
-    }
+    return np.concatenate(some)[:most_frames]
 
 
 def cepstral_frames(dataset, cepstra, stride):

@@ -17,18 +17,15 @@ class EnergyTracker:
     """Joules since the last reading.
 
     Where the processor has no counter that can be read (virtual machines),
-    codecarbon estimates from load and rated power; ``method`` says so.
+    codecarbon estimates from load and rated power; ``method`` says so. A
+    counter (RAPL) knows no processes: it is read by the first process of a
+    machine, whatever is asked for. Memory is modelled.
 
     Arguments
     ---------
     tracking : str
         ``process``: of this process, and of the accelerator it uses;
         ``machine``: of all processes, counted by the first one of a machine.
-
-    Raises
-    ------
-    ImportError
-        Without codecarbon, in one sentence.
 
     Example
     -------
@@ -44,6 +41,27 @@ class EnergyTracker:
                 f"energy is counted of a '{PROCESS}' or '{MACHINE}', not of "
                 f"'{tracking}'"
             )
+        self.tracking = tracking
+        self.method = "nothing was counted"
+        self._tracker = None
+        self._parts = PARTS
+
+    def start(self, device="cpu"):
+        """Begins to count, if it has not.
+
+        Arguments
+        ---------
+        device : str or torch.device
+            What this process computes on.
+
+        Raises
+        ------
+        ImportError
+            Without codecarbon, in one sentence.
+        """
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        if self._tracker is not None or not (first or self.tracking == PROCESS):
+            return
         try:
             import codecarbon
         except ImportError:
@@ -51,42 +69,36 @@ class EnergyTracker:
                 "energy is counted by codecarbon: "
                 'pip install "speechbrain-privacy[energy]"'
             ) from None
-        self._library = codecarbon
-        self.tracking = tracking
-        self._tracker = None
-        self._parts = ["nothing yet"]
-
-    @property
-    def counts(self):
-        """Whether this process counts, or another one for it."""
-        first = os.environ.get("LOCAL_RANK", "0") == "0"
-        return self.tracking == PROCESS or first
-
-    @property
-    def method(self):
-        """How energy is known, e.g. ``CPU(Cpu Load)`` from the load and
-        rated power of a processor."""
-        version, parts = self._library.__version__, ", ".join(self._parts)
-        return f"codecarbon {version}, {self.tracking}: {parts}"
-
-    def start(self):
-        """Begins to count, if it has not."""
-        if self._tracker is not None or not self.counts:
-            return
-        own = self.tracking == PROCESS and torch.cuda.is_available()
         logging.getLogger("codecarbon").setLevel(logging.ERROR)
+        device = torch.device(device)
+        own = self.tracking == PROCESS and device.type == "cuda"
         # Offline, nothing is sent. The country is for carbon alone, which
         # depends on more than what is known here and is left out.
-        self._tracker = self._library.OfflineEmissionsTracker(
+        self._tracker = codecarbon.OfflineEmissionsTracker(
             country_iso_code="USA",
             tracking_mode=self.tracking,
-            gpu_ids=[torch.cuda.current_device()] if own else None,
+            gpu_ids=[_index(device)] if own else None,
             save_to_file=False,
             allow_multiple_runs=True,
             log_level="error",
         )
         self._tracker.start_task()
-        self._parts = self._tracker._conf.get("hardware", ["unknown"])
+        hardware = self._tracker._conf.get("hardware", ["unknown"])
+        shared = not any("Cpu Load" in part for part in hardware)
+        self._parts = [
+            part
+            for part in PARTS
+            if self.tracking == MACHINE
+            or (part == "cpu" and (first or not shared))
+            or (part == "gpu" and own)
+            or part == "ram"
+        ]
+        self.method = (
+            f"codecarbon {codecarbon.__version__}, {self.tracking}: "
+            + ", ".join(hardware)
+        )
+        if shared and self.tracking == PROCESS:
+            self.method += " (processor: of the whole machine)"
 
     def read(self):
         """What was used since ``start`` or the last call.
@@ -102,7 +114,8 @@ class EnergyTracker:
         spent = self._tracker.stop_task()
         self._tracker.start_task()
         found = {
-            f"{part}_joules": JOULES_PER_KWH * getattr(spent, f"{part}_energy")
+            f"{part}_joules": JOULES_PER_KWH
+            * (getattr(spent, f"{part}_energy") if part in self._parts else 0.0)
             for part in PARTS
         }
         return {**found, "joules": sum(found.values())}
@@ -113,3 +126,8 @@ class EnergyTracker:
             self._tracker.stop_task()
             self._tracker.stop()
             self._tracker = None
+
+
+def _index(device):
+    """Of an accelerator as its driver counts, whatever is visible here."""
+    return torch.cuda._get_nvml_device_index(device)

@@ -21,6 +21,8 @@ from speechbrain_privacy.brains.energy import EnergyTracker
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
 COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
+#: Seconds between readings of energy: what a killed run may lose of it.
+BETWEEN = 10.0
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
 
@@ -157,6 +159,7 @@ class EfficiencyMeter:
         self.shapes, self.flops = [], []
         self.seen = 0
         self.before = {}
+        self.read_at = -BETWEEN
         self.energy = None if energy is None else EnergyTracker(energy)
 
     @contextmanager
@@ -174,7 +177,7 @@ class EfficiencyMeter:
         self.seen += 1
         counts = []
         if self.energy is not None:
-            self.energy.start()
+            self.energy.start(wavs.device)
         if wavs.is_cuda:
             torch.cuda.synchronize(wavs.device)
         cpu, wall = time.process_time(), time.perf_counter()
@@ -201,11 +204,12 @@ class EfficiencyMeter:
                 f"{which}_wall": (time.perf_counter() - wall, 1),
             }
         )
-        if counting:
+        if time.perf_counter() - self.read_at > BETWEEN:
             self._read_energy()
 
     def _read_energy(self):
         if self.energy is not None:
+            self.read_at = time.perf_counter()
             spent = self.energy.read()
             self.sums.add({name: (x, 1) for name, x in spent.items()})
 

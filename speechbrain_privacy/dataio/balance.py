@@ -9,10 +9,33 @@ from speechbrain_privacy.dataio.manifest import ManifestError
 logger = get_logger(__name__)
 
 
+#: More often than this an utterance is hardly worth repeating.
+OFTEN = 10
+
+
+def check_balance(manifest, column):
+    """Finds before a long training that there is nothing to balance.
+
+    Arguments
+    ---------
+    manifest : Manifest
+    column : str or None
+
+    Raises
+    ------
+    ManifestError
+        If there is no such column, or one group at most.
+    """
+    if column and len(manifest.known(column)) < 2:
+        raise ManifestError(
+            f"{manifest.path}: column '{column}' has no two groups to balance"
+        )
+
+
 def balanced(dataset, manifest, column, seed=0):
     """Repeats utterances until each group has as much audio as the largest.
 
-    All utterances of a group are repeated equally often, and as many more,
+    An epoch gets longer by that. All utterances of a group are repeated equally often, and as many more,
     drawn once, as fit. Those whose group is not known stay as they are.
 
     Arguments
@@ -34,22 +57,14 @@ def balanced(dataset, manifest, column, seed=0):
     ManifestError
         If there is no such column, or one group at most.
     """
-    group_of = dict(
-        zip(
-            manifest.values("ID"),
-            manifest.values(column),
-            strict=True,
-        )
-    )
+    check_balance(manifest, column)
+    keys = manifest.values("ID")
+    group_of = dict(zip(keys, manifest.values(column), strict=True))
     seconds = {row["ID"]: row["duration"] for row in manifest.rows}
     members = {}
     for key in dataset.data_ids:
         members.setdefault(group_of[key], []).append(key)
     chosen = members.pop("", [])
-    if len(members) < 2:
-        raise ManifestError(
-            f"{manifest.path}: column '{column}' has no two groups to balance"
-        )
     draw = np.random.default_rng(seed)
     audio = {
         group: sum(seconds[key] for key in keys)
@@ -63,8 +78,9 @@ def balanced(dataset, manifest, column, seed=0):
         heard = np.cumsum([seconds[key] for key in order])
         more = int((heard <= most - whole * audio[group]).sum())
         chosen = chosen + whole * keys + order[:more]
-        logger.info(
-            f"{column} '{group}': {audio[group]:.0f} s of speech, repeated to "
-            f"{whole * audio[group] + (heard[more - 1] if more else 0):.0f} s"
+        tell = logger.warning if whole >= OFTEN else logger.info
+        tell(
+            f"{column} '{group}': {audio[group]:.0f} s of speech, each "
+            f"utterance {whole} times or once more"
         )
     return FilteredSortedDynamicItemDataset(dataset, chosen)

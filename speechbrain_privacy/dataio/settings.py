@@ -55,6 +55,12 @@ def check_settings(hparams_file, overrides, output_folder):
     if before.is_file() and any(folder.glob("save/CKPT*")):
         with open(hparams_file, encoding="utf-8") as file:
             now = _settings(resolve_references(file, overrides))
+        known = YAML().load(before.read_text())
+        if later := sorted(set(_given(overrides)) - set(known) - FREE):
+            raise ValueError(
+                f"{folder} holds a training of a version that had no "
+                f"{later[0]}: give another --output_folder"
+            )
         for name, value in _settings(before.read_text()).items():
             if name.split(".")[0] in FREE:
                 continue
@@ -73,8 +79,7 @@ def check_overrides(hparams_file, overrides):
     hparams_file : str
     overrides : str or dict
     """
-    if isinstance(overrides, str):
-        overrides = YAML().load(overrides) or {}
+    overrides = _given(overrides)
     path = Path(hparams_file)
     tree = YAML().load(path.read_text(encoding="utf-8"))
     for name, inside in overrides.items():
@@ -94,6 +99,12 @@ def check_overrides(hparams_file, overrides):
                     f"--{name}: '{key}' is none of its values: "
                     f"{', '.join(sorted(known))}"
                 )
+
+
+def _given(overrides):
+    if isinstance(overrides, str):
+        return YAML().load(overrides) or {}
+    return overrides
 
 
 def _settings(text):

@@ -11,6 +11,7 @@ from speechbrain_privacy.lobes.conformer import load_weights
 
 #: Of a run: its values, its checkpoints, and the encoder in one of them.
 VALUES, SAVED, ENCODER = "hyperparams.yaml", "save", "encoder"
+BOTTLENECK = "bottleneck"
 
 
 class TrainedEncoder(torch.nn.Module):
@@ -18,7 +19,9 @@ class TrainedEncoder(torch.nn.Module):
 
     The run may have been pre-trained or learnt to recognise speech. Of its
     values only the block ``model`` is read, of its last checkpoint only the
-    encoder; its data need not be there.
+    encoder; its data need not be there. What its model has behind the encoder
+    is left out: a bottleneck is refused, since frames in front of it are not
+    what the run protects.
 
     Arguments
     ---------
@@ -31,6 +34,8 @@ class TrainedEncoder(torch.nn.Module):
     ------
     FileNotFoundError
         If the folder holds no run, or no checkpoint.
+    ValueError
+        If a bottleneck follows the encoder.
 
     Example
     -------
@@ -108,9 +113,26 @@ def _model(folder):
     )
     if block is None:
         raise ValueError(f"{path} has no block 'model'")
-    # What it began with has changed since.
-    values = re.sub(r"(?m)^( +weights:).*$", r"\1", block.group())
-    return load_hyperpyyaml(values)["model"]
+    return load_hyperpyyaml(without_weights(block.group()))["model"]
+
+
+def without_weights(values):
+    """A run's YAML without the file that its encoder began with.
+
+    The run's own checkpoint holds what has become of it.
+
+    Arguments
+    ---------
+    values : str
+
+    Returns
+    -------
+    str
+    """
+    # A long path stands on a line of its own.
+    return re.sub(
+        r"(?m)^( +weights:)[^\S\n]*(?:\n +)?[^\n:]*\.ckpt.*$", r"\1", values
+    )
 
 
 def _last_encoder(folder):
@@ -118,4 +140,9 @@ def _last_encoder(folder):
     found = Checkpointer(saved).find_checkpoint() if saved.is_dir() else None
     if found is None or ENCODER not in found.paramfiles:
         raise FileNotFoundError(f"{folder} holds no checkpoint of an encoder")
+    if BOTTLENECK in found.paramfiles:
+        raise ValueError(
+            f"{folder}: a bottleneck follows the encoder, whose own frames "
+            "are not what the run protects"
+        )
     return found.paramfiles[ENCODER]

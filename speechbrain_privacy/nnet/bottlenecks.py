@@ -191,7 +191,7 @@ class LaplaceNoise(torch.nn.Module):
 
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
-        x = _unit(hidden, self.norm)
+        x = self.unit(hidden)
         # The difference of two exponentials is Laplacian.
         ones = torch.empty_like(x).exponential_()
         others = torch.empty_like(x).exponential_()
@@ -201,7 +201,8 @@ class LaplaceNoise(torch.nn.Module):
         return x.to(hidden.dtype), hidden.new_zeros(())
 
     def log_ratio(self, seen, first, second):
-        """How much likelier one input is than another: the best attack.
+        """How much likelier one input is than another: the best attack on
+        noise that is what it says it is.
 
         Arguments
         ---------
@@ -215,9 +216,21 @@ class LaplaceNoise(torch.nn.Module):
         torch.Tensor
             Natural logarithms, ``[...]``; within plus and minus epsilon.
         """
-        x = seen / seen.shape[-1] if self.rescale else seen
-        far = [(x - _unit(y, 1)).abs().sum(-1) for y in (first, second)]
+        x = self.unscaled(seen)
+        far = [(x - self.unit(y)).abs().sum(-1) for y in (first, second)]
         return (far[1] - far[0]) / self.scale
+
+    def at(self, epsilon):
+        """The same mechanism with another epsilon."""
+        return LaplaceNoise(epsilon, self.rescale)
+
+    def unit(self, frames):
+        """Frames of unit norm, as noise is added to them."""
+        return _unit(frames, self.norm)
+
+    def unscaled(self, seen):
+        """What came out, as it was before it was scaled."""
+        return seen / seen.shape[-1] if self.rescale else seen
 
 
 class GaussianNoise(torch.nn.Module):
@@ -259,7 +272,7 @@ class GaussianNoise(torch.nn.Module):
 
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
-        x = _unit(hidden, self.norm)
+        x = self.unit(hidden)
         x = x + self.sigma * torch.randn_like(x)
         if self.rescale:
             x = x * x.shape[2] ** 0.5
@@ -267,9 +280,21 @@ class GaussianNoise(torch.nn.Module):
 
     def log_ratio(self, seen, first, second):
         """As ``LaplaceNoise.log_ratio``, without bounds."""
-        x = seen / seen.shape[-1] ** 0.5 if self.rescale else seen
-        far = [(x - _unit(y, 2)).square().sum(-1) for y in (first, second)]
+        x = self.unscaled(seen)
+        far = [(x - self.unit(y)).square().sum(-1) for y in (first, second)]
         return (far[1] - far[0]) / (2 * self.sigma**2)
+
+    def at(self, epsilon):
+        """As ``LaplaceNoise.at``, with the same delta."""
+        return GaussianNoise(epsilon, self.delta, self.rescale)
+
+    def unit(self, frames):
+        """As ``LaplaceNoise.unit``."""
+        return _unit(frames, self.norm)
+
+    def unscaled(self, seen):
+        """As ``LaplaceNoise.unscaled``."""
+        return seen / seen.shape[-1] ** 0.5 if self.rescale else seen
 
 
 class Narrow(torch.nn.Module):
@@ -328,6 +353,24 @@ class FewerChannels(torch.nn.Module):
     def forward(self, hidden, lengths):
         """As ``VectorQuantizer.forward``; the loss is 0."""
         return hidden * self.kept.to(hidden.dtype), hidden.new_zeros(())
+
+
+def made(kinds, kind):
+    """The bottleneck that a recipe's user asks for, and no other.
+
+    Arguments
+    ---------
+    kinds : dict
+        Name -> callable without arguments.
+    kind : str
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    if kind not in kinds:
+        raise ValueError(f"bottleneck '{kind}' is none of {', '.join(kinds)}")
+    return kinds[kind]()
 
 
 def _unit(frames, norm):

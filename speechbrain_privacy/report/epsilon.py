@@ -9,7 +9,7 @@ HEADER = (
     "distance",
     "epsilon promised",
     "proven",
-    "promised per utterance",
+    "promised for an utterance",
 )
 
 
@@ -28,6 +28,13 @@ def broken(found):
     return any(
         pair["proven"] > found["epsilon"] for pair in found["pairs"].values()
     )
+
+
+def _promise(found, frames):
+    text = f"{found['epsilon'] * frames:g}"
+    if found["delta"]:
+        text += f", delta {found['delta'] * frames:.2g}"
+    return text
 
 
 def format_epsilons(several, style="text"):
@@ -49,19 +56,21 @@ def format_epsilons(several, style="text"):
             found["name"],
             name,
             f"{pair['distance']:.2f}",
-            f"{found['epsilon']:g}",
+            _promise(found, 1),
             f"{pair['proven']:.2f}",
-            f"{found['epsilon'] * found['frames']:.0f}",
+            _promise(found, round(found["frames"])),
         )
         for found in several
         for name, pair in found["pairs"].items()
     ]
     n = several[0]["draws"] // 2
+    frames = several[0]["frames"]
     most = epsilon_lower_bound(n, n, 0, n)
     notes = [
-        "worst: the two inputs farthest apart that there are; real: frames of "
-        "two speakers.",
-        f"An epsilon is one frame's; {several[0]['draws']} draws of noise for "
+        "worst: the two inputs farthest apart that there are; real: the "
+        "farthest of 2000 frames, of two speakers.",
+        f"An epsilon is one frame's, an utterance has {frames:.0f} on average; "
+        f"{several[0]['draws']} draws of noise for "
         f"each input prove no more than {most:.1f}.",
     ]
     notes += [

@@ -24,7 +24,7 @@ ALLOWED = {
     "audit": {"attacks", "metrics", "nnet", "dataio"},
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
-    "runs.py": {"audit", "dataio", "experiments"},
+    "runs.py": {"audit", "dataio", "experiments", "lobes"},
     "export.py": {"dataio", "lobes", "runs"},
     "commands.py": {
         "audit",

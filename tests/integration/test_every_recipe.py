@@ -62,7 +62,7 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     audit = json.loads((tmp_path / "audit.json").read_text())
     further = {
         "conformer": {"logmel"},
-        "conformer_bottleneck": {"logmel", "codes"},
+        "conformer_bottleneck": {"logmel", "bottleneck"},
         "conformer_adversarial": set(),
         "pretrained": {"layer"},
         "pretrained_adversarial": {"layer"},

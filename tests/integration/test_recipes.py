@@ -439,9 +439,13 @@ def test_noise_keeps_its_promise(toy_corpus, tmp_path, capsys):
     assert done.returncode == 0, done.stdout[-3000:]
     command = ["epsilon", str(folder), "--draws=20000", "--json"]
     assert main([*command, str(tmp_path / "e.json")]) == 0
-    assert "conformer_bottleneck  worst" in capsys.readouterr().out
+    assert "conformer_laplace  worst" in capsys.readouterr().out
     (found,) = json.loads((tmp_path / "e.json").read_text())
     pairs = found["pairs"]
     assert pairs["real"]["distance"] < pairs["worst"]["distance"] == 2.0
     assert 1.5 < pairs["worst"]["proven"] <= found["epsilon"] == 2.0
     assert pairs["real"]["proven"] <= pairs["real"]["distance"]
+    assert main([*command, str(tmp_path / "e.json"), "--at", "0.5", "1"]) == 0
+    some = json.loads((tmp_path / "e.json").read_text())
+    assert [found["epsilon"] for found in some] == [0.5, 1.0]
+    assert 0 < some[0]["pairs"]["worst"]["proven"] <= 0.5

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from hyperpyyaml import load_hyperpyyaml
 from scipy.stats import norm
 
 from speechbrain_privacy.metrics.bounds import (
@@ -19,6 +20,7 @@ from speechbrain_privacy.nnet.bottlenecks import (
     VectorQuantizer,
     gaussian_sigma,
 )
+from tests.conftest import ROOT
 
 ALL = torch.ones(4)
 
@@ -191,3 +193,31 @@ def test_narrow_and_fewer_channels():
     ):
         with pytest.raises(ValueError, match=r"not"):
             wrong()
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("quantizer", VectorQuantizer),
+        ("laplace", LaplaceNoise),
+        ("gaussian", GaussianNoise),
+        ("narrow", Narrow),
+        ("fewer", FewerChannels),
+    ],
+)
+def test_kinds_of_the_recipes(kind, made):
+    text = (ROOT / "hparams/bottlenecks.yaml").read_text()
+    # What is not asked for need not fit.
+    given = {"kind": kind, "input_size": 20, "epsilon": 3.0}
+    channels = 16 if kind in ("narrow", "fewer") else 99
+    found = load_hyperpyyaml(text, {**given, "channels": channels})["lobe"]
+    assert isinstance(found, made)
+    assert getattr(found, "epsilon", 3.0) == 3.0
+    hidden, _ = found(torch.randn(4, 9, 20), ALL)
+    assert hidden.shape == (4, 9, 20)
+
+
+def test_a_bottleneck_that_there_is_not():
+    text = (ROOT / "hparams/bottlenecks.yaml").read_text()
+    with pytest.raises(ValueError, match="'wide' is none of quantizer, lap"):
+        load_hyperpyyaml(text, {"kind": "wide"})

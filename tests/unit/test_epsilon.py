@@ -83,7 +83,47 @@ def test_a_broken_promise_is_found():
     table = format_epsilons([{**right, "name": "m"}], "csv").splitlines()
     assert table[1].startswith("m,worst,2.00,1,0.")
     assert table[1].endswith(",1")  # of one frame and a third
+    gauss = check_epsilon(
+        GaussianNoise(8.0, 1e-4), three_utterances(), SPEAKERS, draws=1000
+    )
+    table_of_gauss = format_epsilons([{**gauss, "frames": 3.0, "name": "m"}])
+    assert "8, delta 0.0001" in table_of_gauss
+    assert "24, delta 0.0003" in table_of_gauss
     assert "prove no more than 8.4" in "\n".join(table)
+
+
+class Sometimes(LaplaceNoise):
+    """Forgets the noise of a frame in a hundred."""
+
+    def forward(self, hidden, lengths):
+        out, loss = super().forward(hidden, lengths)
+        bare = hidden.shape[2] * self.unit(hidden)
+        forgotten = torch.rand(hidden.shape[:2]).unsqueeze(2) < 0.01
+        return torch.where(forgotten, bare, out), loss
+
+
+class Shared(LaplaceNoise):
+    """Draws once for all channels of a frame."""
+
+    def forward(self, hidden, lengths):
+        x = self.unit(hidden)
+        draw = torch.distributions.Laplace(0.0, self.scale).sample
+        return x.shape[2] * (x + draw((*x.shape[:2], 1))), 0.0
+
+
+class Once(LaplaceNoise):
+    """Draws once, for ever."""
+
+    def forward(self, hidden, lengths):
+        torch.manual_seed(7)
+        x = self.unit(hidden)
+        noise = torch.distributions.Laplace(0.0, self.scale)
+        return x.shape[2] * (x + noise.sample((x.shape[2],))), 0.0
+
+
+@pytest.mark.parametrize("kind", [Sometimes, Shared, Once])
+def test_noise_that_is_not_what_it_says_is_found(kind):
+    assert proven_epsilon(kind(2.0), ONE, -ONE, draws=40_000) > 2.0
 
 
 def test_the_farthest_frames_are_of_two_speakers():

@@ -1,5 +1,6 @@
 """HuBERT, its targets, and mixed utterances."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,13 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from speechbrain_privacy.audit import units
 from speechbrain_privacy.audit.units import (
+    Clusters,
     cepstral_frames,
     learn_units,
     units_of,
 )
 from speechbrain_privacy.augment.mixing import UtteranceMixing
-from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
+from speechbrain_privacy.dataio.ragged import write_ragged
 from speechbrain_privacy.lobes.hubert import Hubert
 from speechbrain_privacy.masking.cepstra import CepstralFrames
 from speechbrain_privacy.masking.policies import FixedSpans
@@ -134,7 +136,14 @@ def test_units_are_learnt_of_some_training_frames_and_given_to_all(tmp_path):
         return DynamicItemDataset(data, output_keys=["id", "x"])
 
     train, test = speech("a", 40), speech("b", 3)
-    found = units_of([train, test], 2, frames_of, most_frames=95)
+    path = tmp_path / "units.npz"
+
+    def units(*datasets, **settings):
+        return units_of(
+            datasets, 2, frames_of, path, most_frames=95, **settings
+        )
+
+    found = units(train, test, identity="x")
     learnt, after = read[:10], read[10:]
     assert len(set(learnt)) == 10 and learnt != sorted(learnt)
     assert after == [*train.data_ids, *test.data_ids] == list(found)
@@ -143,16 +152,47 @@ def test_units_are_learnt_of_some_training_frames_and_given_to_all(tmp_path):
     for key, some in found.items():
         odd = int(key[1:]) % 2
         assert some.tolist() == [high if odd else low] * 10
+    # Kept under their name, and nothing beside them.
+    assert [p.name for p in tmp_path.iterdir()] == ["units.npz"]
     del read[:]
-    units_of([train], 2, frames_of, most_frames=95, seed=1)
+    again = units(train, test, identity="x")
+    assert not read
+    assert all(np.array_equal(again[key], found[key]) for key in found)
+    units(train, identity="y", seed=1)
     assert read[:10] != learnt
 
+
+def test_units_that_were_found_before_a_kill_are_used_again(tmp_path):
+    data = {f"u{i}": {"x": float(i % 2)} for i in range(6)}
+    dataset = DynamicItemDataset(data, output_keys=["id", "x"])
     path = tmp_path / "units.npz"
-    assert read_ragged(path, "x") is None
-    write_ragged(path, "x", found)
-    assert read_ragged(path, "y") is None
-    again = read_ragged(path, "x")
-    assert all(np.array_equal(again[key], found[key]) for key in found)
+    calls = []
+
+    def frames_of(some, alive=True):
+        calls.append(len(some))
+        for item in some:
+            if not alive and len(calls) == 2:
+                raise KeyboardInterrupt
+            yield item["id"], np.full((3, 1), item["x"])
+
+    with pytest.raises(KeyboardInterrupt):
+        units_of([dataset], 2, partial(frames_of, alive=False), path, "x")
+    assert calls == [6, 6] and not path.exists()
+    units_of([dataset], 2, frames_of, path, "x")
+    assert calls == [6, 6, 6]  # clusters were there
+    # Another process's share is taken as it is.
+    path.unlink()
+    Clusters(np.zeros(1), np.ones(1), np.eye(2)[:, :1]).write(
+        tmp_path / "units.clusters.npz", "y"
+    )
+    write_ragged(
+        tmp_path / "units.0of1.npz",
+        "y",
+        {key: np.array([7]) for key in dataset.data_ids},
+    )
+    found = units_of([dataset], 2, frames_of, path, "y")
+    assert {tuple(some) for some in found.values()} == {(7,)}
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("n_samples", [1, 159, 160, 16000, 16161])

@@ -75,6 +75,10 @@ def test_a_trained_run_refuses_other_settings(recipe):
     begin(recipe, "number_of_epochs: 9")
     (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
     begin(recipe)
+    recipe.write_text(RECIPE + "balance: null\n")
+    with pytest.raises(ValueError, match="a version that had no balance"):
+        begin(recipe, "balance: gender")
+    begin(recipe)
 
 
 def test_overrides_of_what_is_not_there_are_refused(recipe):

@@ -21,6 +21,7 @@ from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.dataio.asr import load_asr_data
+from speechbrain_privacy.dataio.balance import check_balance
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.experiments import (
     SPLITS,
@@ -62,6 +63,7 @@ if __name__ == "__main__":
     )
 
     manifests = data.manifests
+    check_balance(manifests["train"], hparams["balance"])
     check_audit(hparams["audit"], manifests["train"], manifests["test"])
 
     # Which Brain: its adversaries, if any, read the labels of the data.

@@ -28,6 +28,7 @@ from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.dataio.alignments import load_alignments
+from speechbrain_privacy.dataio.balance import check_balance
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
@@ -76,6 +77,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     probed = data.manifests.get("probe", data.manifests["test"])
     aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
     alignments = load_alignments(hparams["alignments"], [*aligned, probed])
+    check_balance(data.manifests["train"], hparams["balance"])
     check_audit(hparams["audit"], learn, data.manifests["test"])
     if hparams["reader"]:
         hparams["reader"].check(learn, data.manifests["test"])
