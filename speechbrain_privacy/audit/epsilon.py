@@ -81,7 +81,7 @@ def proven_epsilon(
 
     Example
     -------
-    >>> from speechbrain_privacy.nnet.bottlenecks import LaplaceNoise
+    >>> from speechbrain_privacy.nnet.noise import LaplaceNoise
     >>> one = torch.tensor([1.0, 0.0])
     >>> 1.5 < proven_epsilon(LaplaceNoise(2.0), one, -one) <= 2.0
     True

@@ -127,7 +127,6 @@ class AdversarialBrain(sb.Brain):
                 f"adversary_steps is at least 1, got {adversary_steps}"
             )
         self.adversary_steps = adversary_steps
-        self.warned = False
         self.spare_adversary_steps = 0  # left to do in the present batch
         self.train_logger = train_logger
         self.meter = meter
@@ -170,6 +169,7 @@ class AdversarialBrain(sb.Brain):
                 self.checkpointer.add_recoverable(
                     f"{role}_optimizer", optimizer
                 )
+        self.warned = ADVERSARIES not in self.optimizers_dict
 
     def optimizers_step(self):
         """A step of every optimizer, each clipped as a whole.
@@ -393,23 +393,11 @@ class AdversarialBrain(sb.Brain):
         if self.taps.paths:
             hidden = self.taps.take(hidden)
         if stage == sb.Stage.TRAIN:
-            self._check_that_it_learns(hidden)
+            self.warned = self.warned or roles.tell_what_is_frozen(hidden)
             while self.spare_adversary_steps > 0:
                 self.spare_adversary_steps -= 1
                 self._adversary_step(detached(hidden), lengths, labels)
         return self.modules[ADVERSARIES](hidden, lengths, labels)
-
-    def _check_that_it_learns(self, hidden):
-        if self.optimizers_dict.get(ADVERSARIES) is None or self.warned:
-            return
-        self.warned = True
-        several = hidden if isinstance(hidden, dict) else {"": hidden}
-        for name, x in several.items():
-            if not x.requires_grad:
-                logger.warning(
-                    "adversaries attack what does not learn: nothing is "
-                    f"hidden by them ({name or 'is the encoder frozen?'})"
-                )
 
     def _adversary_step(self, hidden, lengths, labels):
         optimizer = self.optimizers_dict.get(ADVERSARIES)

@@ -3,6 +3,9 @@
 from contextlib import contextmanager
 
 import torch
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
 
 
 def by_factor(modules, parameters):
@@ -102,3 +105,26 @@ def always_synchronised(module):
         yield
     finally:
         module.require_backward_grad_sync = before
+
+
+def tell_what_is_frozen(hidden):
+    """Warns of adversaries that attack what does not learn.
+
+    Arguments
+    ---------
+    hidden : torch.Tensor or dict
+        In training; of each tap, if there are any.
+
+    Returns
+    -------
+    bool
+        True: it has been looked at.
+    """
+    several = hidden if isinstance(hidden, dict) else {"": hidden}
+    for name, x in several.items():
+        if not x.requires_grad:
+            logger.warning(
+                "adversaries attack what does not learn: nothing is hidden "
+                f"by them ({name or 'is the encoder frozen?'})"
+            )
+    return True

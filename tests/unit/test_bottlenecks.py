@@ -14,10 +14,12 @@ from speechbrain_privacy.metrics.bounds import (
 )
 from speechbrain_privacy.nnet.bottlenecks import (
     FewerChannels,
-    GaussianNoise,
-    LaplaceNoise,
     Narrow,
     VectorQuantizer,
+)
+from speechbrain_privacy.nnet.noise import (
+    GaussianNoise,
+    LaplaceNoise,
     gaussian_sigma,
 )
 from tests.conftest import ROOT

@@ -11,7 +11,7 @@ from speechbrain_privacy.audit.epsilon import (
 )
 from speechbrain_privacy.audit.representations import Representations
 from speechbrain_privacy.cli import main
-from speechbrain_privacy.nnet.bottlenecks import GaussianNoise, LaplaceNoise
+from speechbrain_privacy.nnet.noise import GaussianNoise, LaplaceNoise
 from speechbrain_privacy.report.epsilon import broken, format_epsilons
 
 ONE = torch.tensor([1.0, 0.0, 0.0])
