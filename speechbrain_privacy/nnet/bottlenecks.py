@@ -9,6 +9,11 @@ import math
 
 import torch
 
+# Where the YAMLs of earlier runs look for them.
+from speechbrain_privacy.nnet.noise import (  # noqa: F401
+    GaussianNoise,
+    LaplaceNoise,
+)
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 
