@@ -354,8 +354,8 @@ def load_suite(path, taps, attributes, **settings):
     ---------
     path : str or Path
         ``standard`` or ``thorough``, or a file like those in
-        ``hparams/attacks``: ``speaker``,
-        ``attribute``, ``text``, ``speeds``, ``seed``, perhaps ``waveform``.
+        ``hparams/attacks``: ``speaker``, and perhaps ``attribute``, ``text``,
+        ``waveform``, ``speeds`` and ``seed``.
     taps : dict
         Name -> ``Tap``.
     attributes : list of str
@@ -370,16 +370,22 @@ def load_suite(path, taps, attributes, **settings):
     own = Path(__file__).parents[1] / f"hparams/attacks/{path}.yaml"
     if not path.is_file() and own.is_file():
         path = own
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"attackers are standard, thorough or a YAML file, not '{path}'"
+        )
     with open(path, encoding="utf-8") as file:
         suite = load_hyperpyyaml(file)
+    if "speaker" not in suite:
+        raise ValueError(f"{path} names no attackers under 'speaker'")
+    given = {key: suite[key] for key in ("speeds", "seed") if key in suite}
     return Audit(
         taps,
         suite["speaker"],
-        suite["attribute"],
-        attributes,
-        text_attackers=suite["text"],
+        suite.get("attribute") or {},
+        attributes if suite.get("attribute") else [],
+        text_attackers=suite.get("text"),
         waveform_attackers=suite.get("waveform"),
-        speeds=suite["speeds"],
-        seed=suite["seed"],
+        **given,
         **settings,
     )

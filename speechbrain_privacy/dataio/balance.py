@@ -80,7 +80,7 @@ def balanced(dataset, manifest, column, seed=0):
         chosen = chosen + whole * keys + order[:more]
         tell = logger.warning if whole >= OFTEN else logger.info
         tell(
-            f"{column} '{group}': {audio[group]:.0f} s of speech, each "
-            f"utterance {whole} times or once more"
+            f"{column} '{group}': {audio[group]:.0f} s of speech; each "
+            f"utterance {whole} x, {more} of {len(keys)} once more"
         )
     return FilteredSortedDynamicItemDataset(dataset, chosen)

@@ -70,7 +70,10 @@ def load_run(folder):
     """
     folder = Path(folder)
     if folder.is_file():
-        run = json.loads(folder.read_text())
+        try:
+            run = json.loads(folder.read_text())
+        except ValueError as fault:
+            raise ValueError(f"{folder} is no JSON: {fault}") from None
         if not isinstance(run, dict) or "audit" not in run:
             raise ValueError(f"{folder} holds no packed results of a run")
         _check_schema(run["audit"], folder)

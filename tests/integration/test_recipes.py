@@ -61,6 +61,27 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     audit = json.loads((tmp_path / "run/audit.json").read_text())
     assert audit["controls"] == {}
     assert "encoder" in capsys.readouterr().out
+    # Less than the whole suite, and what is none.
+    small = tmp_path / "small.yaml"
+    small.write_text(
+        re.sub(
+            r"(?m)^(text|attribute):\n(?: .*\n|\n)+",
+            "",
+            (ROOT / "hparams/attacks/standard.yaml").read_text() + "\n",
+        )
+    )
+    output = tmp_path / "small.json"
+    again = ["audit", str(tmp_path / "run"), f"--output={output}"]
+    assert main([*again, "--attackers", str(small)]) == 0
+    capsys.readouterr()
+    found = json.loads(output.read_text())["taps"]["encoder"]
+    assert found["speaker"] and "gender" not in found
+    for attackers, why in (
+        ("thorogh", "are standard, thorough or a YAML file, not 'thorogh'"),
+        (str(ROOT / "hparams/bottlenecks.yaml"), "under 'speaker'"),
+    ):
+        assert main([*again, "--attackers", attackers]) == 2
+        assert why in capsys.readouterr().err
     described = tmp_path / "described.json"
     told = main(
         [

@@ -168,6 +168,9 @@ def test_packed_results_give_the_same_tables(tmp_path, capsys):
     (tmp_path / "else.json").write_text("[1]")
     assert main(["report", str(tmp_path / "else.json")]) == 2
     assert "no packed results" in capsys.readouterr().err
+    (tmp_path / "else.json").write_text("{1}")
+    assert main(["report", str(tmp_path / "else.json")]) == 2
+    assert "else.json is no JSON" in capsys.readouterr().err
     old = json.loads(files[0].read_text())
     old["audit"]["schema"] = 0
     files[0].write_text(json.dumps(old))
