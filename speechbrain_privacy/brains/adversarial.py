@@ -128,6 +128,7 @@ class AdversarialBrain(sb.Brain):
             )
         self.adversary_steps = adversary_steps
         self.spare_adversary_steps = 0  # left to do in the present batch
+        self.warned = not any(True for _ in modules[ADVERSARIES].parameters())
         self.train_logger = train_logger
         self.meter = meter
         self.train_means = RunningMeans()
@@ -169,7 +170,6 @@ class AdversarialBrain(sb.Brain):
                 self.checkpointer.add_recoverable(
                     f"{role}_optimizer", optimizer
                 )
-        self.warned = ADVERSARIES not in self.optimizers_dict
 
     def optimizers_step(self):
         """A step of every optimizer, each clipped as a whole.
