@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
@@ -91,3 +92,7 @@ if __name__ == "__main__":
         evaluate(brain, data, folder, hparams["name"], hparams["seed"])
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])
+
+    # A process that just ends can be aborted by the threads of its group.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

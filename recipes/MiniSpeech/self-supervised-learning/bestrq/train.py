@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
@@ -158,3 +159,7 @@ if __name__ == "__main__":
         )
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])
+
+    # A process that just ends can be aborted by the threads of its group.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
