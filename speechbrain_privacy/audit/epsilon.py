@@ -15,7 +15,7 @@ TINY = 1e-6
 BLOCK = 10_000
 
 
-def farthest_frames(data, speakers, norm, seed=0):
+def farthest_frames(data, speakers, mechanism, seed=0):
     """Two frames of different speakers, far apart.
 
     Arguments
@@ -23,8 +23,8 @@ def farthest_frames(data, speakers, norm, seed=0):
     data : Representations
     speakers : dict
         Utterance -> speaker.
-    norm : int
-        1 or 2: frames are brought to this norm, and compared by it.
+    mechanism : LaplaceNoise or GaussianNoise
+        By whose norm frames are compared.
     seed : int
         Of the frames among which the farthest two are found: 2000, drawn,
         if there are more.
@@ -44,8 +44,8 @@ def farthest_frames(data, speakers, norm, seed=0):
     whose = np.repeat(names, data.counts)
     drawn = np.random.default_rng(seed).permutation(len(whose))[:MOST]
     frames, whose = torch.from_numpy(data.frames[drawn]), whose[drawn]
-    unit = torch.nn.functional.normalize(frames, p=norm, dim=1)
-    apart = torch.cdist(unit, unit, p=norm).numpy()
+    unit = mechanism.unit(frames)
+    apart = torch.cdist(unit, unit, p=mechanism.norm).numpy()
     apart[whose[:, None] == whose] = -1.0
     first, second = np.unravel_index(apart.argmax(), apart.shape)
     if apart[first, second] < 0:
@@ -123,13 +123,10 @@ def _told(mechanism, x, first, second, draws):
         n = min(BLOCK, draws - start)
         seen, _ = mechanism(x.expand(n, 1, -1), torch.ones(n))
         seen = seen[:, 0]
-        gaps = [mechanism.unscaled(seen) - mechanism.unit(y) for y in (
-            first, second
-        )]  # fmt: skip
-        near, spread = (
-            [of(gap).clamp(min=TINY).log() for gap in gaps]
-            for of in (lambda g: g.norm(dim=1), lambda g: g.std(1))
-        )
+        bare = mechanism.unscaled(seen)
+        gaps = [bare - mechanism.unit(y) for y in (first, second)]
+        near = [gap.norm(dim=1).clamp(min=TINY).log() for gap in gaps]
+        spread = [gap.std(1).clamp(min=TINY).log() for gap in gaps]
         found.append(
             torch.stack(
                 [
@@ -164,9 +161,7 @@ def check_epsilon(mechanism, data, speakers, draws=100_000, seed=0):
     """
     largest = torch.zeros(data.dim)
     largest[0] = 1.0
-    first, second, distance = farthest_frames(
-        data, speakers, mechanism.norm, seed
-    )
+    first, second, distance = farthest_frames(data, speakers, mechanism, seed)
     pairs = {
         "worst": (largest, -largest, mechanism.sensitivity),
         "real": (first, second, distance),

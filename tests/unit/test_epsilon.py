@@ -128,14 +128,18 @@ def test_noise_that_is_not_what_it_says_is_found(kind):
 
 def test_the_farthest_frames_are_of_two_speakers():
     # a and b are farther apart, and one speaker's.
-    first, second, distance = farthest_frames(three_utterances(), SPEAKERS, 1)
+    first, second, distance = farthest_frames(
+        three_utterances(), SPEAKERS, LaplaceNoise(1.0)
+    )
     assert sorted([first.tolist(), second.tolist()]) == [
         [-4.0, 0.0, 0.0],
         [1.0, 1.0, 0.0],
     ]
     assert distance == pytest.approx(2.0)
     with pytest.raises(ValueError, match="two frames of different speakers"):
-        farthest_frames(three_utterances(), dict.fromkeys("abc", "x"), 2)
+        farthest_frames(
+            three_utterances(), dict.fromkeys("abc", "x"), GaussianNoise(1.0)
+        )
     with pytest.raises(ValueError, match="100 draws"):
         proven_epsilon(LaplaceNoise(1.0), ONE, -ONE, draws=50)
 
