@@ -184,7 +184,7 @@ def boundaries(options):
     from speechbrain_privacy.dataio.alignments import read_alignments
     from speechbrain_privacy.dataio.manifest import read_manifest
     from speechbrain_privacy.masking.evaluation import evaluate_detectors
-    from speechbrain_privacy.report.tables import format_lines
+    from speechbrain_privacy.report.boundaries import format_detectors
 
     found = evaluate_detectors(
         read_manifest(options.manifest, options.data_folder),
@@ -192,17 +192,9 @@ def boundaries(options):
         options.method,
         options.rate,
         options.sample_rate,
+        weights=options.weights,
     )
-    lines = [
-        ("detector", "rate", "precision %", "recall %", "F1 %", "R-value %")
-    ]
-    for row in found:
-        report = row["report"]
-        numbers = report.precision, report.recall, report.f1, report.r_value
-        rates = " / ".join(f"{rate:g}" for rate in row["rates"])
-        percents = [f"{100 * number:.1f}" for number in numbers]
-        lines.append((row["name"], rates, *percents))
-    print(format_lines(lines, options.format))
+    print(format_detectors(found, options.format))
     spent = ", ".join(
         f"{row['name']} {row['cpu_seconds']:.1f}"
         for row in found
@@ -345,10 +337,13 @@ def export(options):
     from speechbrain_privacy.export import export_run
 
     found = export_run(options.run, options.output)
+    made = "hidden frames"
+    if found["transcript"] is not None:
+        made = f"'{found['transcript']}', with log-probabilities"
     print(
         f"{options.output}: {found['parameters']} parameters. Of "
-        f"'{found['utterance']}' it makes '{found['transcript']}', with "
-        f"log-probabilities that differ by {found['difference']:.1g} at most."
+        f"'{found['utterance']}' it makes {made} that differ by "
+        f"{found['difference']:.1g} at most."
     )
     if found["searches"]:
         print("It decodes greedily: the run's beam search is not in it.")

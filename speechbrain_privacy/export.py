@@ -1,4 +1,4 @@
-"""A trained recogniser as a folder that SpeechBrain alone can use.
+"""A trained model as a folder that others can use without this package.
 
 What protects a model is needed to train it, not to run it: adversaries stay
 behind, and the rest is written as SpeechBrain's own modules.
@@ -15,7 +15,7 @@ from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.tokenizer import BLANK
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.lobes.frontends import Subsampling
-from speechbrain_privacy.lobes.pretrained import LAST, PretrainedEncoder
+from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
 from speechbrain_privacy.runs import reads_words, reopen
 
 #: Log-probabilities may differ by this much: sums are taken in another order.
@@ -110,6 +110,9 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 def export_run(folder, output):
     """Writes a finished recogniser for ``EncoderASR.from_hparams``.
 
+    Of a run that has pre-trained a model of waveforms, the model is written
+    as the hub of Hugging Face would have it.
+
     Arguments
     ---------
     folder : str or Path
@@ -122,23 +125,38 @@ def export_run(folder, output):
     dict
         ``utterance``, of the test data, that both were given; its
         ``difference``, the largest one of any log-probability; the
-        ``transcript``, decoded greedily; whether the run itself ``searches``;
+        ``transcript``, decoded greedily (None of a pre-training, whose
+        ``difference`` is one of hidden frames); whether the run itself ``searches``;
         how many ``epochs`` of how many were trained; and the ``parameters``
         that were written.
 
     Raises
     ------
     ValueError
-        If the run is no recogniser, or has parts that SpeechBrain has none
+        If the run is neither of these, or has parts that SpeechBrain has none
         like, or gives something else in its new shape.
     """
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is there already: give another folder")
     brain, data, hparams = reopen(folder)
-    if not reads_words(hparams):
-        raise ValueError(f"{folder} is no recogniser: it has no tokenizer")
     brain.modules.eval()
+    row = data.manifests["test"].rows[0]
+    wav = read_utterance(row["wav"], hparams["model"]["sample_rate"])[None]
+    told = {
+        "utterance": row["ID"],
+        "epochs": (brain.epoch_counter.current, brain.epoch_counter.limit),
+        "searches": False,
+        "transcript": None,
+    }
+    if not reads_words(hparams):
+        encoder = brain.unwrapped("objective").network.encoder
+        if not isinstance(encoder, PretrainedEncoder):
+            raise ValueError(
+                f"{folder} is no recogniser, and its encoder is one of this "
+                "package's own: load it with TrainedEncoder.from_pretrained"
+            )
+        return {**told, **_write_encoder(encoder, wav, output)}
     parts = set(brain.modules) - {"adversaries"}
     if further := sorted(parts - EXPORTED):
         raise ValueError(
@@ -154,8 +172,6 @@ def export_run(folder, output):
     with torch.no_grad():
         stock["head"].weight.copy_(head.weight[: len(tokenizer)])
         stock["head"].bias.copy_(head.bias[: len(tokenizer)])
-    row = data.manifests["test"].rows[0]
-    wav = read_utterance(row["wav"], hparams["model"]["sample_rate"])[None]
     difference = 0.0
     # Loudly at the end, whose transcript is told.
     for gain in (0.01, 1.0):
@@ -176,12 +192,23 @@ def export_run(folder, output):
         file.write(text)
     (best,) = ctc_greedy_decode(theirs, torch.ones(1), BLANK)
     return {
-        "utterance": row["ID"],
+        **told,
         "difference": difference,
-        "epochs": (brain.epoch_counter.current, brain.epoch_counter.limit),
         "transcript": tokenizer.decode(best),
         "searches": brain.searcher is not None,
         "parameters": sum(p.numel() for p in stock["encoder"].parameters()),
+    }
+
+
+@torch.no_grad()
+def _write_encoder(encoder, wav, output):
+    """Writes it, and hears whether it is the same when it is read again."""
+    encoder.write(output)
+    read = PretrainedEncoder(str(output)).eval()
+    ours, theirs = (model(wav, torch.ones(1))[0] for model in (encoder, read))
+    return {
+        "difference": float((ours - theirs).abs().max()),
+        "parameters": sum(p.numel() for p in encoder.model.parameters()),
     }
 
 
@@ -228,7 +255,7 @@ def _described(encoder, model, n_tokens):
         fill = _fill_conformer
         tail["d_model"] = encoder.d_model
     elif isinstance(encoder, PretrainedEncoder):
-        if model["output"] != LAST or model["lora"]:
+        if not encoder.whole:
             raise ValueError(
                 "only pre-trained encoders whose last layer is the output, "
                 "without adapters, can be exported"

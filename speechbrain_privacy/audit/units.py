@@ -1,6 +1,7 @@
 """Discrete units: clusters of frames, as targets of HuBERT."""
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from speechbrain_privacy.audit.representations import Tap, tapped_frames
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 
+#: Seconds between cepstra.
+STEP = 0.01
 #: Frames that clusters are learnt of, at most.
 MOST = 200_000
 
@@ -174,7 +177,7 @@ def _sample(dataset, frames_of, most_frames, seed):
     return np.concatenate(some)[:most_frames]
 
 
-def cepstral_frames(dataset, cepstra, stride):
+def cepstral_frames(dataset, cepstra, stride=None, encoder=None):
     """Frames of an encoder's rate, before there is an encoder.
 
     Arguments
@@ -185,7 +188,10 @@ def cepstral_frames(dataset, cepstra, stride):
         Waveforms -> ``[batch, frames, dim]``, 100 a second
         (``masking.cepstra.CepstralFrames``).
     stride : int
-        Of these, for one of the encoder.
+        Of these, for one of the encoder, which begins where they do.
+    encoder : PretrainedEncoder, optional
+        Instead of ``stride``: one of waveforms, with as many frames as it
+        gives, each of the cepstra around its middle.
 
     Yields
     ------
@@ -195,6 +201,12 @@ def cepstral_frames(dataset, cepstra, stride):
     """
     for item in tqdm(dataset, desc="cepstra", dynamic_ncols=True, leave=False):
         x = cepstra(item["sig"].unsqueeze(0))[0].numpy()
+        if encoder is not None:
+            step, middle = encoder.grid
+            stride = round(step / STEP)
+            first = math.ceil((middle - step / 2) / STEP)
+            n_frames = int(encoder.frames(torch.tensor(len(item["sig"]))))
+            x = x[min(first, len(x) - 1) :][: stride * n_frames]
         edges = np.arange(0, len(x), stride)
         means = np.add.reduceat(x, edges) / np.diff([*edges, len(x)])[:, None]
         change = _slope(means)

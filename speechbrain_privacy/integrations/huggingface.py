@@ -64,8 +64,9 @@ def write_tiny(
     hidden_size, num_layers : int
         Of the Transformer.
     conv_dim : int
-        Channels of the seven convolutions (320 samples a frame, as in the
-        published models).
+        Channels of the convolutions; seven (320 samples a frame, as in the
+        published models), unless ``conv_kernel`` and ``conv_stride`` say
+        otherwise.
     feat_extract_norm : str
         ``"group"`` as in the published base models, ``"layer"`` as in large
         ones.
@@ -89,24 +90,26 @@ def write_tiny(
     if kind not in names:
         raise ValueError(f"kind is one of {', '.join(names)}, not '{kind}'")
     large = feat_extract_norm == "layer"
-    further = {"mask_time_length": 4, **further}
+    settings = {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": 4,
+        "intermediate_size": 4 * hidden_size,
+        "conv_dim": (conv_dim,) * len(further.get("conv_kernel", range(7))),
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "feat_extract_norm": feat_extract_norm,
+        "do_stable_layer_norm": large,
+        "conv_bias": large,
+        "hidden_dropout": dropout,
+        "attention_dropout": dropout,
+        "activation_dropout": dropout,
+        "feat_proj_dropout": dropout,
+        "mask_time_length": 4,
+        "vocab_size": 32,
+    }
     config = getattr(transformers, f"{names[kind]}Config")(
-        **further,
-        hidden_size=hidden_size,
-        num_hidden_layers=num_layers,
-        num_attention_heads=4,
-        intermediate_size=4 * hidden_size,
-        conv_dim=(conv_dim,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        feat_extract_norm=feat_extract_norm,
-        do_stable_layer_norm=large,
-        conv_bias=large,
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=dropout,
-        feat_proj_dropout=dropout,
-        vocab_size=32,
+        **{**settings, **further}
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

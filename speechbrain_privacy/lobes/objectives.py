@@ -164,14 +164,14 @@ class MaskedEncoder(torch.nn.Module):
         _check_rates(feats, begins, speech)
         slow = (counts + stride - 1).div(stride, rounding_mode="floor")
         if begins is not None:
-            begins = _fitted(slowed(begins, stride), n_frames)
+            begins = fitted(slowed(begins, stride), n_frames)
         if speech is not None:
             share = patched(speech.float().unsqueeze(2), stride).mean(2)
-            speech = _fitted(share >= 0.5, n_frames)
+            speech = fitted(share >= 0.5, n_frames)
         repeat = self._repeated
         latents = None
         mask = self.policy(repeat(slow), repeat(begins), repeat(speech))
-        mask = _fitted(mask, n_frames)
+        mask = fitted(mask, n_frames)
         if self.encoder.subsampling.separate:
             latents, _ = self.encoder.subsampling(feats, counts)
             x, slow = repeat(latents), repeat(slow)
@@ -265,7 +265,13 @@ def _check_rates(feats, begins, speech):
             )
 
 
-def _fitted(x, n_frames):
-    """Booleans cut or filled up with False to ``n_frames``."""
+def fitted(x, n_frames):
+    """Booleans ``[batch, frames]`` cut or filled up with False.
+
+    Example
+    -------
+    >>> fitted(torch.tensor([[True, True]]), 3).tolist()
+    [[True, True, False]]
+    """
     missing = n_frames - x.shape[1]
     return torch.nn.functional.pad(x, (0, missing)) if missing else x

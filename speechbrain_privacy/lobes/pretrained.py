@@ -124,6 +124,7 @@ class PretrainedEncoder(torch.nn.Module):
                 f"sample_rate says {sample_rate}"
             )
         self.sample_rate = sample_rate
+        self.extractor = extractor
         self.fingerprint = _fingerprint(model)
         self.normalize = extractor.do_normalize
         config = model.config
@@ -173,6 +174,7 @@ class PretrainedEncoder(torch.nn.Module):
                     f"lora: no layer of {source} is called {list(targets)}"
                 )
         self.frozen = freeze and not lora
+        self.whole = output == LAST and not lora
         self.model = model
         self.sum = LayerSum(1 + n_layers) if output == WEIGHTED else None
         self.layers = torch.nn.ModuleList(
@@ -201,7 +203,7 @@ class PretrainedEncoder(torch.nn.Module):
             samples = (samples - kernel).div(stride, rounding_mode="floor") + 1
         return samples.clamp(min=1)
 
-    def forward(self, wavs, lengths):
+    def forward(self, wavs, lengths, hide=None):
         """Encodes a batch.
 
         Arguments
@@ -210,6 +212,9 @@ class PretrainedEncoder(torch.nn.Module):
             ``[batch, samples]``.
         lengths : torch.Tensor
             Relative lengths, ``[batch]``.
+        hide : torch.Tensor, optional
+            Boolean ``[batch, frames]``: where the model's learnt mask stands
+            in for what the convolutions give.
 
         Returns
         -------
@@ -239,22 +244,25 @@ class PretrainedEncoder(torch.nn.Module):
             norm.counts = self.frames(samples, 1)
         if self.frozen:
             with torch.no_grad():
-                hidden = self._run(wavs, valid)
+                hidden = self._run(wavs, valid, hide)
         else:
-            hidden = self._run(wavs, valid)
+            hidden = self._run(wavs, valid, hide)
         counts = self.frames(samples)
         hidden = [tap(x) for tap, x in zip(self.layers, hidden, strict=True)]
         out = hidden[-1] if self.sum is None else self.sum(hidden)
         return out, counts.to(out.device) / out.shape[1]
 
-    def _run(self, wavs, valid):
+    def _run(self, wavs, valid, hide):
         config = self.model.config
         n_frames = self.frames(torch.tensor([wavs.shape[1]]))[0]
-        config.apply_spec_augment = bool(
+        config.apply_spec_augment = hide is not None or bool(
             self.spec_augment and n_frames > config.mask_time_length
         )
         out = self.model(
-            wavs, attention_mask=valid.long(), output_hidden_states=True
+            wavs,
+            attention_mask=valid.long(),
+            mask_time_indices=hide,
+            output_hidden_states=True,
         )
         # Some models norm the last layer's output once more.
         return [*out.hidden_states[:-1], out.last_hidden_state]
@@ -288,6 +296,24 @@ class PretrainedEncoder(torch.nn.Module):
                 factor = self.lr_factor * self.lr_decay ** (top - layer)
             found.setdefault(factor, []).append(parameter)
         return list(found.items())
+
+    def write(self, folder):
+        """Writes the model as the hub would have it, for any ``source``.
+
+        Raises
+        ------
+        ValueError
+            If layers have been left out or added.
+        """
+        if self.whole:
+            self.model.config.apply_spec_augment = True
+            self.model.save_pretrained(folder)
+            self.extractor.save_pretrained(folder)
+            return
+        raise ValueError(
+            "only a model with all its layers, without adapters, can be "
+            "written: output: last, lora: {}"
+        )
 
     @mark_as_saver
     def save(self, path):
