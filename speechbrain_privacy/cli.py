@@ -152,6 +152,10 @@ def main(arguments=None):
         "the speakers",
     )
     boundaries.add_argument(
+        "--weights",
+        help="encoder.ckpt of a detector that has learnt, to be scored too",
+    )
+    boundaries.add_argument(
         "--sample_rate", type=int, default=16000, help="of the audio"
     )
     _add_format(boundaries)

@@ -5,9 +5,6 @@ every padded frame masked on the way: an utterance gives the same hidden
 frames alone and in a padded batch.
 """
 
-import pickle
-from pathlib import Path
-
 import torch
 from speechbrain.lobes.models.transformer.Conformer import (
     ConformerEncoder,
@@ -21,6 +18,7 @@ from speechbrain_privacy.lobes.frontends import (
     sinusoids,
 )
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
+from speechbrain_privacy.nnet.weights import load_weights
 
 FRONTENDS = ("convolution", "patches")
 
@@ -81,45 +79,6 @@ class ChannelDropout(torch.nn.Module):
         shape = (len(x), *[1] * (x.dim() - 2), x.shape[-1])
         kept = torch.rand(shape, device=x.device) >= self.p
         return x * (kept / (1.0 - self.p)).to(x.dtype)
-
-
-def load_weights(module, path):
-    """Puts a file's weights into a module; no code in the file is run.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-    path : str or Path
-        Written by ``torch.save`` of its ``state_dict``.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, or it is of another architecture.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there are no weights")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(f"{path} holds more than weights: not read") from None
-    except (RuntimeError, KeyError, EOFError, ValueError) as fault:
-        raise ValueError(f"{path} holds no weights: {fault}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no weights by name")
-    wanted = module.state_dict()
-    for name in sorted(wanted.keys() | found.keys()):
-        shapes = [
-            tuple(some[name].shape) if name in some else "missing"
-            for some in (found, wanted)
-        ]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"{path} is of another architecture: {name} is {shapes[0]} "
-                f"there and {shapes[1]} here"
-            )
-    module.load_state_dict(found)
 
 
 class ConformerLobe(torch.nn.Module):

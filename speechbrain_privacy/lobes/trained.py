@@ -7,7 +7,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_privacy.lobes.conformer import load_weights
+from speechbrain_privacy.nnet.weights import load_weights
 
 #: Of a run: its values, its checkpoints, and the encoder in one of them.
 VALUES, SAVED, ENCODER = "hyperparams.yaml", "save", "encoder"

@@ -1,6 +1,6 @@
-"""Where one phone ends and the next begins, without any training.
+"""Where one phone ends and the next begins, without any labels.
 
-Three detectors on cepstra with one knob, the number of boundaries a second:
+Detectors on cepstra, all but one without training, with one knob, the number of boundaries a second:
 thresholds do not carry over from corpus to corpus, rates do.
 """
 
@@ -9,18 +9,19 @@ import torch
 from speechbrain_privacy.masking.cepstra import (
     STEP,
     CepstralFrames,
+    levelled,
     mean_difference,
     spectral_transition,
     without_padding,
 )
+from speechbrain_privacy.masking.learnt import FrameEncoder, dissimilarity
 from speechbrain_privacy.masking.segmentation import least_variance
 from speechbrain_privacy.nnet.pooling import frames_mask
 
 METHODS = ("difference", "variance", "transition")
+LEARNT = "learnt"
 #: Boundaries a second in read English.
 RATE = 9.0
-#: Root mean square that every utterance is brought to, and what is silence.
-LEVEL, SILENT = 0.1, 1e-5
 #: Weight of the squared difference of means beside the variances.
 BONUS = 10.0
 
@@ -33,16 +34,20 @@ class BoundaryDetector(torch.nn.Module):
     method : str
         ``"difference"`` of the means left and right of a frame (its highest
         peaks), least ``"variance"`` within segments, or spectral
-        ``"transition"`` (its highest peaks).
+        ``"transition"`` (its highest peaks), or what has been ``"learnt"``.
     rate : float
         Boundaries a second.
     sample_rate : int
         In Hz.
+    weights : str or Path, optional
+        For ``"learnt"``: ``encoder.ckpt`` of a checkpoint of the recipe
+        ``boundaries``.
 
     Raises
     ------
     ValueError
-        If the method is unknown or the rate is not positive.
+        If the method is unknown, the rate is not positive, or weights are
+        missing or not asked for.
 
     Example
     -------
@@ -52,11 +57,18 @@ class BoundaryDetector(torch.nn.Module):
     (torch.Size([2, 101]), [101, 51], [8, 4])
     """
 
-    def __init__(self, method="difference", rate=RATE, sample_rate=16000):
+    def __init__(
+        self, method="difference", rate=RATE, sample_rate=16000, weights=None
+    ):
         super().__init__()
-        if method not in METHODS:
+        if method not in (*METHODS, LEARNT):
             raise ValueError(
-                f"method is '{method}'; it is {', '.join(METHODS)}"
+                f"method is '{method}'; it is {', '.join(METHODS)} or {LEARNT}"
+            )
+        if (method == LEARNT) != bool(weights):
+            raise ValueError(
+                f"method is '{method}', weights '{weights or ''}': '{LEARNT}' "
+                "needs weights, and nothing else does"
             )
         if not 0 < rate < 1 / STEP:
             raise ValueError(f"rate is {rate} boundaries a second")
@@ -64,6 +76,10 @@ class BoundaryDetector(torch.nn.Module):
         self.rate = rate
         self.sample_rate = sample_rate
         self.frames = CepstralFrames(sample_rate)
+        self.encoder = None
+        if weights:
+            self.encoder = FrameEncoder.from_file(weights)
+            self.encoder.requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, wavs, lengths=None):
@@ -87,14 +103,15 @@ class BoundaryDetector(torch.nn.Module):
         wavs, samples, counts = without_padding(
             wavs.float(), lengths, self.frames.hop
         )
-        # The floor of the spectra is one below the level of the utterance.
-        level = (wavs.square().sum(1) / samples.clamp(min=1)).sqrt()
-        wavs = wavs * (LEVEL / level.clamp(min=SILENT)).unsqueeze(1)
         with torch.autocast(wavs.device.type, enabled=False):
-            x = self.frames(wavs)
+            x = self.frames(levelled(wavs, samples))
         wanted = (self.rate * samples / self.sample_rate).round().long()
         if self.method == "transition":
             return highest_peaks(spectral_transition(x, counts), wanted), counts
+        if self.method == LEARNT:
+            vectors, _ = self.encoder(x, counts / x.shape[1])
+            apart = dissimilarity(vectors, counts, int(self.encoder.ahead))
+            return highest_peaks(apart, wanted), counts
         apart = mean_difference(x, counts)
         if self.method == "difference":
             return highest_peaks(apart, wanted), counts

@@ -9,6 +9,8 @@ STEP = 0.01
 WINDOW = 0.025
 #: Power below which spectra say nothing: what hums in silence is no phone.
 FLOOR = 1e-3
+#: Root mean square that every utterance is brought to, and what is silence.
+LEVEL, SILENT = 0.1, 1e-5
 
 
 def frame_step(sample_rate):
@@ -49,6 +51,30 @@ def without_padding(wavs, lengths, hop):
     samples = (lengths * n_samples).round().long()
     wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
     return wavs, samples, samples // hop + 1
+
+
+def levelled(wavs, samples):
+    """Utterances brought to one level, since spectra have a floor.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        ``[batch, samples]``, zeros where padded.
+    samples : torch.Tensor
+        Valid ones of each row, ``[batch]``.
+
+    Returns
+    -------
+    torch.Tensor
+        The shape of ``wavs``.
+
+    Example
+    -------
+    >>> levelled(torch.tensor([[4.0, -4.0, 0.0]]), torch.tensor([2]))[0, :2]
+    tensor([ 0.1000, -0.1000])
+    """
+    level = (wavs.square().sum(1) / samples.clamp(min=1)).sqrt()
+    return wavs * (LEVEL / level.clamp(min=SILENT)).unsqueeze(1)
 
 
 class CepstralFrames(torch.nn.Module):

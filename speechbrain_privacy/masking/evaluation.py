@@ -11,7 +11,11 @@ from speechbrain_privacy.dataio.alignments import (
     inner_boundaries,
 )
 from speechbrain_privacy.dataio.audio import read_utterance
-from speechbrain_privacy.masking.boundaries import METHODS, BoundaryDetector
+from speechbrain_privacy.masking.boundaries import (
+    LEARNT,
+    METHODS,
+    BoundaryDetector,
+)
 from speechbrain_privacy.masking.cepstra import STEP
 from speechbrain_privacy.metrics.boundaries import evaluate_boundaries
 
@@ -27,6 +31,7 @@ def evaluate_detectors(
     rates=(9.0,),
     sample_rate=16000,
     seed=0,
+    weights=None,
 ):
     """Precision, recall and R-value of detectors and of two baselines.
 
@@ -48,6 +53,8 @@ def evaluate_detectors(
         In Hz.
     seed : int
         Of the random baseline.
+    weights : str or Path, optional
+        Of a detector that has learnt: scored beside the others.
 
     Returns
     -------
@@ -67,9 +74,15 @@ def evaluate_detectors(
     if not rows:
         raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
     rates = tuple(rates)
-    for method in methods:
-        for rate in rates:
-            BoundaryDetector(method, rate, sample_rate)  # or says what is wrong
+    if weights:
+        methods = (*methods, LEARNT)
+    detectors = {
+        (method, rate): BoundaryDetector(
+            method, rate, sample_rate, weights if method == LEARNT else None
+        )
+        for method in methods
+        for rate in rates
+    }
     speakers = sorted({row.get("spk_id", "") for row in rows})
     if len(rates) > 1 and len(speakers) < 2:
         raise ValueError("choosing a rate needs two speakers or more")
@@ -91,10 +104,9 @@ def evaluate_detectors(
                 draw = np.random.default_rng(seed)
                 times[rate] = _blind(method, seconds, rate, draw)
             else:
-                detector = BoundaryDetector(method, rate, sample_rate)
+                begins = find_boundaries(detectors[method, rate], wavs)
                 times[rate] = {
-                    name: frames * STEP
-                    for name, frames in find_boundaries(detector, wavs).items()
+                    name: frames * STEP for name, frames in begins.items()
                 }
         spent = (time.process_time() - began) / len(rates)
         chosen = _choose(truth, times, halves)

@@ -127,6 +127,9 @@ def _fingerprint(manifest, detector):
     """Of the manifest, its audio files, and how boundaries are found."""
     digest = hashlib.sha256(manifest.fingerprint().encode())
     digest.update(f"{VERSION} {detector.sample_rate}".encode())
+    for name, weights in detector.state_dict().items():
+        if name.startswith("encoder."):
+            digest.update(weights.cpu().numpy().tobytes())
     for row in manifest.rows:
         digest.update(f"{row['wav']}\n".encode())
         if os.path.isfile(row["wav"]):

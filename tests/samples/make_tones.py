@@ -17,11 +17,12 @@ SPLITS = {"train": range(4), "valid": range(4, 6), "test": range(6, 10)}
 
 
 def make_tones(folder, n_utterances=4, seed=0):
-    """Writes flac files and three manifests below ``folder``."""
+    """Writes flac files, three manifests and alignments below ``folder``."""
     folder = Path(folder)
     (folder / "wav").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     time = np.arange(RATE // 4) / RATE
+    spoken = ["utt_id,start,end,phone"]
     for split, speakers in SPLITS.items():
         rows = []
         for s in speakers:
@@ -47,7 +48,12 @@ def make_tones(folder, n_utterances=4, seed=0):
                         "gender": "FM"[s % 2],
                     }
                 )
+                spoken += [
+                    f"{name},{i / 4},{(i + 1) / 4},{'ABC'[word]}"
+                    for i, word in enumerate(words)
+                ]
         write_manifest(folder / f"{split}.csv", rows)
+    (folder / "alignments.csv").write_text("\n".join(spoken) + "\n")
 
 
 if __name__ == "__main__":

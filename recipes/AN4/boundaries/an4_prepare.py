@@ -1,0 +1,1 @@
+../an4_prepare.py

@@ -1,0 +1,1 @@
+../../MiniSpeech/boundaries/train.py

@@ -1,0 +1,1 @@
+../minispeech_prepare.py

@@ -1,0 +1,198 @@
+"""Boundaries by learning: the objective, the network, the detector."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_privacy.dataio.manifest import read_manifest, write_manifest
+from speechbrain_privacy.lobes.next_frame import NextFrame
+from speechbrain_privacy.masking import store
+from speechbrain_privacy.masking.boundaries import BoundaryDetector
+from speechbrain_privacy.masking.learnt import (
+    FrameEncoder,
+    LevelledCepstra,
+    dissimilarity,
+)
+
+FREQUENCIES = (300, 1200, 500, 2500, 800, 3500, 400, 1800)
+
+
+def beeps(seed, n=8):
+    """Tones of random pitch and length; the waveform, and frames where they
+    change."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(7, 17, n)
+    pieces = [
+        0.3 * np.sin(2 * np.pi * pitch * np.arange(160 * length) / 16000)
+        for pitch, length in zip(
+            draw.permutation(FREQUENCIES)[:n], lengths, strict=True
+        )
+    ]
+    noise = 1e-3 * draw.standard_normal(160 * lengths.sum())
+    wav = np.concatenate(pieces) + noise
+    return torch.from_numpy(wav).float(), np.cumsum(lengths)[:-1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights of a detector that has heard eighty sequences of tones."""
+    torch.manual_seed(0)
+    encoder = FrameEncoder(channels=16, output_size=8, ahead=3)
+    objective = NextFrame(encoder, n_distractors=1, temperature=1.0)
+    features = LevelledCepstra()
+    optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
+    losses = []
+    for step in range(20):
+        wavs = [beeps(100 + 4 * step + i)[0] for i in range(4)]
+        batch = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
+        lengths = torch.tensor([len(w) / batch.shape[1] for w in wavs])
+        out = objective(features(batch, lengths), lengths)
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+        losses.append(float(out.loss.detach()))
+    assert losses[-1] < losses[0] - 0.1
+    path = tmp_path_factory.mktemp("learnt") / "encoder.ckpt"
+    torch.save(encoder.state_dict(), path)
+    return path
+
+
+def test_finds_changes_of_tones_it_has_not_heard(trained):
+    hits = found = 0
+    for seed in range(10):
+        wav, changes = beeps(seed)
+        rate = len(changes) / (len(wav) / 16000)
+        detector = BoundaryDetector("learnt", rate, weights=trained)
+        begins, _ = detector(wav[None])
+        at = begins[0].nonzero().squeeze(1).numpy()
+        hits += (np.abs(at[:, None] - changes).min(1) <= 2).sum()
+        found += len(at)
+    assert found == 70 and hits >= 63
+
+
+def test_a_row_is_what_it_is_alone(trained):
+    short, long = (beeps(seed)[0] for seed in (1, 2))
+    short = short[:5000]
+    batch = torch.nn.utils.rnn.pad_sequence([short, long], batch_first=True)
+    # What lies in padding is nothing.
+    batch[0, 5000:] = 9.0
+    detector = BoundaryDetector("learnt", 9.0, weights=trained)
+    lengths = torch.tensor([5000 / batch.shape[1], 1.0])
+    begins, counts = detector(batch, lengths)
+    for row, wav in zip(range(2), (short, long), strict=True):
+        alone, n = detector(wav[None])
+        assert counts[row] == n[0]
+        assert torch.equal(begins[row, : n[0]], alone[0])
+    assert not begins[0, counts[0] :].any()
+
+
+@pytest.mark.parametrize("ahead, peak", [(1, 3), (2, 3), (3, 3)])
+def test_the_curve_is_highest_where_a_new_sound_begins(ahead, peak):
+    vectors = torch.eye(2)[[0, 0, 0, 1, 1, 1, 1]][None].repeat(2, 1, 1)
+    curve = dissimilarity(vectors, torch.tensor([7, 3]), ahead)
+    assert curve.shape == (2, 7)
+    assert curve[0].max() == 1.0 and curve[0, peak] == 1.0
+    assert curve[0].sum() == ahead and curve[1].sum() == 0.0
+    # Nothing is compared with what is not there.
+    assert dissimilarity(vectors[:, :1], torch.tensor([1, 1]), 1).sum() == 0.0
+
+
+class AsIs(torch.nn.Module):
+    """Vectors are what they are."""
+
+    def __init__(self, ahead=1):
+        super().__init__()
+        self.ahead = torch.tensor(ahead)
+
+    def forward(self, x, lengths):
+        return x, lengths
+
+
+def test_distractors_come_from_the_own_utterance():
+    # Told apart from the other utterance's, the loss would be less.
+    x = torch.eye(2).unsqueeze(1).repeat(1, 9, 1)
+    out = NextFrame(AsIs(), n_distractors=4)(x, torch.tensor([1.0, 5 / 9]))
+    assert out.count == 8 + 4
+    assert float(out.loss) == pytest.approx(math.log(5))
+    # And never from padding.
+    x[1, 5:] = -x[1, 0]
+    again = NextFrame(AsIs(), n_distractors=4)(x, torch.tensor([1.0, 5 / 9]))
+    assert float(again.loss) == pytest.approx(math.log(5))
+
+
+def test_what_has_no_next_frame_has_no_loss():
+    x = torch.randn(1, 3, 4, requires_grad=True)
+    out = NextFrame(AsIs(ahead=3))(x, torch.ones(1))
+    assert out.count == 0 and float(out.loss) == 0.0
+    out.loss.backward()
+    assert not x.grad.any()
+
+
+def test_a_file_tells_its_sizes(tmp_path):
+    encoder = FrameEncoder(13, 24, 3, 5, 12, ahead=2)
+    path = tmp_path / "encoder.ckpt"
+    torch.save(encoder.state_dict(), path)
+    again = FrameEncoder.from_file(path)
+    assert int(again.ahead) == 2
+    x, lengths = torch.rand(2, 30, 13), torch.tensor([1.0, 0.4])
+    assert torch.equal(encoder(x, lengths)[0], again(x, lengths)[0])
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("/tmp/should-not-be-there", "w"))
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "encoder.ckpt"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    with pytest.raises(ValueError, match="encoder.ckpt holds no boundary"):
+        BoundaryDetector("learnt", weights=path)
+    path.write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(ValueError, match="more than weights: not read"):
+        BoundaryDetector("learnt", weights=path)
+    with pytest.raises(FileNotFoundError, match="there are no weights"):
+        BoundaryDetector("learnt", weights=tmp_path / "nowhere")
+
+
+def test_weights_and_method_go_together(trained):
+    with pytest.raises(ValueError, match="'learnt' needs weights"):
+        BoundaryDetector("learnt")
+    with pytest.raises(ValueError, match="and nothing else does"):
+        BoundaryDetector("variance", weights=trained)
+
+
+@pytest.mark.parametrize(
+    "wrong, match", [({"ahead": 0}, "ahead"), ({"kernel_size": 4}, "odd")]
+)
+def test_impossible_sizes_are_named(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        FrameEncoder(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"n_distractors": 0}, {"temperature": 0}])
+def test_impossible_settings_are_named(wrong):
+    with pytest.raises(ValueError, match="n_distractors is 1 or more"):
+        NextFrame(FrameEncoder(), **wrong)
+
+
+def test_other_weights_find_boundaries_anew(trained, tmp_path):
+    from speechbrain.dataio import audio_io
+
+    wav, _ = beeps(0)
+    audio_io.save(str(tmp_path / "a.wav"), wav[None], 16000)
+    row = {"ID": "a", "duration": f"{len(wav) / 16000:.4f}"}
+    row |= {"wav": str(tmp_path / "a.wav"), "spk_id": "s"}
+    write_manifest(tmp_path / "m.csv", [row])
+    manifest = read_manifest(tmp_path / "m.csv")
+    detector = BoundaryDetector("learnt", 9.0, weights=trained)
+    first = store.stored_boundaries(manifest, detector)["a"]
+    torch.manual_seed(1)
+    other = tmp_path / "other.ckpt"
+    torch.save(FrameEncoder().state_dict(), other)
+    detector = BoundaryDetector("learnt", 9.0, weights=other)
+    second = store.stored_boundaries(manifest, detector)["a"]
+    assert not torch.equal(first, second)
