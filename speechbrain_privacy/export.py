@@ -76,10 +76,18 @@ conv{i}: !new:speechbrain.nnet.CNN.Conv2d
 """
 
 PRETRAINED = """\
-wrapped: !new:speechbrain.integrations.huggingface.wav2vec2.Wav2Vec2
-    source: {source}
+# Where the model's shape comes from; its weights are in encoder.ckpt.
+wrapped: !new:speechbrain.integrations.huggingface.{kind}
+    {argument}: {source}
     save_path: {save_path}
 """
+#: For the last layer and for a learnt sum of all: what SpeechBrain has.
+LOBES = {
+    False: {"kind": "wav2vec2.Wav2Vec2", "argument": "source"},
+    True: {"kind": "weighted_ssl.WeightedSSLModel", "argument": "hub"},
+}
+#: Below an exported folder: a model that was a folder, too.
+SOURCE = "model"
 
 TAIL = """\
 
@@ -185,6 +193,13 @@ def export_run(folder, output):
             f"'{row['ID']}': nothing is written"
         )
     output.mkdir(parents=True, exist_ok=True)
+    if Path(hparams["model"].get("source", "")).is_dir() and isinstance(
+        encoder, PretrainedEncoder
+    ):
+        # A folder may go: the model comes along.
+        source = (output / SOURCE).resolve()
+        encoder.write(source)
+        text, _ = _described(encoder, hparams["model"], len(tokenizer), source)
     with replaced_file(output / "encoder.ckpt", mode="wb") as file:
         torch.save(stock["encoder"].state_dict(), file)
     tokenizer.save(output / "tokenizer.ckpt")
@@ -221,7 +236,7 @@ def _log_probs(brain, wav, n_tokens):
         return modules.log_probs(modules.head(hidden)[..., :n_tokens].float())
 
 
-def _described(encoder, model, n_tokens):
+def _described(encoder, model, n_tokens, source=None):
     """A YAML, and what fills the modules that it makes."""
     head = HEAD.format(sample_rate=model["sample_rate"])
     tail = {"n_tokens": n_tokens}
@@ -257,13 +272,19 @@ def _described(encoder, model, n_tokens):
     elif isinstance(encoder, PretrainedEncoder):
         if not encoder.whole:
             raise ValueError(
-                "only pre-trained encoders whose last layer is the output, "
-                "without adapters, can be exported"
+                "only pre-trained encoders with all their layers can be "
+                "exported: output: last or weighted"
             )
-        source = Path(model["source"])
-        if source.is_dir():
-            source = source.resolve()
-        body = PRETRAINED.format(source=source, save_path=model["save_path"])
+        if encoder.sum is not None and encoder.normalize:
+            raise ValueError(
+                f"{model['source']} wants waveforms normalised, and "
+                "SpeechBrain's weighted sum does not do that"
+            )
+        body = PRETRAINED.format(
+            **LOBES[encoder.sum is not None],
+            source=source or model["source"],
+            save_path=model["save_path"],
+        )
         layers = []
         fill = _fill_pretrained
         tail["d_model"] = encoder.output_size
@@ -292,5 +313,8 @@ def _fill_conformer(encoder, stock):
     linear.bias.copy_(front.project.bias)
 
 
+@torch.no_grad()
 def _fill_pretrained(encoder, stock):
-    stock["wrapped"].model.load_state_dict(encoder.model.state_dict())
+    stock["wrapped"].model.load_state_dict(encoder.plain_weights())
+    if encoder.sum is not None:
+        stock["wrapped"].weights.copy_(encoder.sum.scores)

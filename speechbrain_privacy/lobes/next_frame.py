@@ -10,8 +10,7 @@ from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 
 class NextFrame(torch.nn.Module):
-    """Tells the next frame (``ahead`` of the encoder, perhaps not the very
-    next) from others of the same utterance.
+    """Tells the next frame from others of the same utterance.
 
     Arguments
     ---------
@@ -19,6 +18,9 @@ class NextFrame(torch.nn.Module):
     n_distractors : int
         For each frame, drawn from its utterance (the frame itself and the
         next one may be among them, as any other).
+    ahead : int
+        Frames from one to what counts as the next: windows of cepstra
+        overlap, and the very next frame is alike for that reason alone.
     temperature : float
         Of the cosine.
 
@@ -28,20 +30,21 @@ class NextFrame(torch.nn.Module):
     >>> objective = NextFrame(FrameEncoder())
     >>> out = objective(torch.rand(2, 40, 13), torch.tensor([1.0, 0.5]))
     >>> out.count, out.hidden.shape
-    (58, torch.Size([2, 40, 32]))
+    (56, torch.Size([2, 40, 32]))
     """
 
-    def __init__(self, encoder, n_distractors=10, temperature=0.2):
+    def __init__(self, encoder, n_distractors=1, temperature=1.0, ahead=2):
         super().__init__()
-        if n_distractors < 1 or not temperature > 0:
+        if min(n_distractors, ahead) < 1 or not temperature > 0:
             raise ValueError(
-                "n_distractors is 1 or more and temperature above 0, not "
-                f"{n_distractors} and {temperature}"
+                "n_distractors and ahead are 1 or more and temperature above "
+                f"0, not {n_distractors}, {ahead} and {temperature}"
             )
         #: Where a pre-training looks for what it trains.
         self.network = torch.nn.ModuleDict({"encoder": encoder})
         self.n_distractors = n_distractors
         self.temperature = temperature
+        self.ahead = ahead
 
     def forward(self, feats, lengths, begins=None, speech=None, clean=None):
         """Loss of a batch.
@@ -64,15 +67,14 @@ class NextFrame(torch.nn.Module):
         del begins, speech, clean
         hidden, lengths = self.network["encoder"](feats, lengths)
         counts = frame_counts(lengths, hidden.shape[1])
-        unit = torch.nn.functional.normalize(hidden, dim=2)
-        ahead = int(self.network["encoder"].ahead)
-        has_next = frames_mask((counts - ahead).clamp(min=0), hidden.shape[1])
+        has_next = (counts - self.ahead).clamp(min=0)
+        has_next = frames_mask(has_next, hidden.shape[1])
         row, at = has_next.nonzero(as_tuple=True)
         drawn = torch.rand((len(row), self.n_distractors), device=hidden.device)
         others = (drawn * counts[row].unsqueeze(1)).long()
-        there = torch.cat([(at + ahead).unsqueeze(1), others], dim=1)
+        there = torch.cat([(at + self.ahead).unsqueeze(1), others], dim=1)
         logits = torch.einsum(
-            "ij,ikj->ik", unit[row, at], unit[row.unsqueeze(1), there]
+            "ij,ikj->ik", hidden[row, at], hidden[row.unsqueeze(1), there]
         )
         count = len(row)
         loss = torch.nn.functional.cross_entropy(

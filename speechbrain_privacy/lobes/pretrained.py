@@ -174,7 +174,7 @@ class PretrainedEncoder(torch.nn.Module):
                     f"lora: no layer of {source} is called {list(targets)}"
                 )
         self.frozen = freeze and not lora
-        self.whole = output == LAST and not lora
+        self.whole = output in (LAST, WEIGHTED)
         self.model = model
         self.sum = LayerSum(1 + n_layers) if output == WEIGHTED else None
         self.layers = torch.nn.ModuleList(
@@ -300,20 +300,53 @@ class PretrainedEncoder(torch.nn.Module):
     def write(self, folder):
         """Writes the model as the hub would have it, for any ``source``.
 
+        Adapters become part of what they adapt; the learnt sum of layers,
+        which no such model has, is left out.
+
         Raises
         ------
         ValueError
-            If layers have been left out or added.
+            If layers have been left out.
         """
-        if self.whole:
-            self.model.config.apply_spec_augment = True
-            self.model.save_pretrained(folder)
-            self.extractor.save_pretrained(folder)
-            return
-        raise ValueError(
-            "only a model with all its layers, without adapters, can be "
-            "written: output: last, lora: {}"
-        )
+        if not self.whole:
+            raise ValueError(
+                "only a model with all its layers can be written: output: "
+                f"{LAST} or {WEIGHTED}"
+            )
+        model = getattr(self.model, "adapted_model", self.model)
+        model.config.apply_spec_augment = True
+        model.save_pretrained(folder, state_dict=self.plain_weights())
+        self.extractor.save_pretrained(folder)
+
+    @torch.no_grad()
+    def plain_weights(self):
+        """The model's weights by the names of the hub.
+
+        Returns
+        -------
+        dict
+            With adapters added to the weights that they adapt (LoRA's are
+            products of two small matrices: Hu et al., ICLR 2022, equation 3).
+        """
+        model = getattr(self.model, "adapted_model", self.model)
+        found = model.state_dict()
+        for name, layer in model.named_modules():
+            if not isinstance(layer, LoRA):
+                continue
+            if not isinstance(layer.pretrained_module, torch.nn.Linear):
+                raise ValueError(
+                    f"{name} has an adapter and is not linear: they cannot "
+                    "become one"
+                )
+            down, up = layer.adapter_down_proj, layer.adapter_up_proj
+            kept = layer.pretrained_module.state_dict()
+            kept["weight"] = (
+                kept["weight"] + layer.scaling * up.weight @ down.weight
+            )
+            for part in layer.state_dict():
+                del found[f"{name}.{part}"]
+            found |= {f"{name}.{part}": x for part, x in kept.items()}
+        return found
 
     @mark_as_saver
     def save(self, path):

@@ -14,7 +14,7 @@ from speechbrain_privacy.masking.cepstra import (
     spectral_transition,
     without_padding,
 )
-from speechbrain_privacy.masking.learnt import FrameEncoder, dissimilarity
+from speechbrain_privacy.masking.learnt import FrameEncoder
 from speechbrain_privacy.masking.segmentation import least_variance
 from speechbrain_privacy.nnet.pooling import frames_mask
 
@@ -34,7 +34,8 @@ class BoundaryDetector(torch.nn.Module):
     method : str
         ``"difference"`` of the means left and right of a frame (its highest
         peaks), least ``"variance"`` within segments, or spectral
-        ``"transition"`` (its highest peaks), or what has been ``"learnt"``.
+        ``"transition"`` (its highest peaks); or ``"learnt"``, the difference
+        of the means of vectors that a network has learnt.
     rate : float
         Boundaries a second.
     sample_rate : int
@@ -108,12 +109,10 @@ class BoundaryDetector(torch.nn.Module):
         wanted = (self.rate * samples / self.sample_rate).round().long()
         if self.method == "transition":
             return highest_peaks(spectral_transition(x, counts), wanted), counts
-        if self.method == LEARNT:
-            vectors, _ = self.encoder(x, counts / x.shape[1])
-            apart = dissimilarity(vectors, counts, int(self.encoder.ahead))
-            return highest_peaks(apart, wanted), counts
+        if self.encoder is not None:
+            x, _ = self.encoder(x, counts / x.shape[1])
         apart = mean_difference(x, counts)
-        if self.method == "difference":
+        if self.method in ("difference", LEARNT):
             return highest_peaks(apart, wanted), counts
         bonus = BONUS * apart.square()
         return least_variance(x, counts, wanted, bonus), counts

@@ -55,11 +55,11 @@ class FrameEncoder(torch.nn.Module):
     input_size : int
         Cepstra of a frame.
     channels, num_layers, kernel_size : int
-        Of the convolutions over time.
+        Of the convolutions over time; with a kernel of 1 each frame is heard
+        alone, so that neighbours are alike for no other reason than that
+        they sound alike.
     output_size : int
         Of the vectors.
-    ahead : int
-        A boundary lies between frames that are so far apart.
 
     Example
     -------
@@ -74,22 +74,18 @@ class FrameEncoder(torch.nn.Module):
         input_size=13,
         channels=64,
         num_layers=2,
-        kernel_size=3,
+        kernel_size=1,
         output_size=32,
-        ahead=1,
     ):
         super().__init__()
         if kernel_size % 2 != 1:
             raise ValueError(f"kernel_size is odd, not {kernel_size}")
-        if ahead < 1:
-            raise ValueError(f"ahead is 1 frame or more, not {ahead}")
         sizes = [input_size, *[channels] * num_layers]
         self.convs = torch.nn.ModuleList(
             torch.nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2)
             for a, b in zip(sizes, sizes[1:])
         )
         self.project = torch.nn.Linear(sizes[-1], output_size)
-        self.register_buffer("ahead", torch.tensor(ahead))
 
     @classmethod
     def from_file(cls, path):
@@ -110,7 +106,7 @@ class FrameEncoder(torch.nn.Module):
             for name, x in found.items()
             if name.startswith("convs.") and name.endswith(".weight")
         ]
-        if not convs or not {"project.weight", "ahead"} <= found.keys():
+        if not convs or "project.weight" not in found:
             raise ValueError(f"{path} holds no boundary detector")
         encoder = cls(
             input_size=convs[0][1],
@@ -118,7 +114,6 @@ class FrameEncoder(torch.nn.Module):
             num_layers=len(convs),
             kernel_size=convs[0][2],
             output_size=len(found["project.weight"]),
-            ahead=int(found["ahead"]),
         )
         load_weights(encoder, path)
         return encoder
@@ -136,7 +131,7 @@ class FrameEncoder(torch.nn.Module):
         Returns
         -------
         vectors : torch.Tensor
-            ``[batch, frames, output_size]``.
+            ``[batch, frames, output_size]``, of length one.
         lengths : torch.Tensor
             As given.
         """
@@ -145,36 +140,5 @@ class FrameEncoder(torch.nn.Module):
         x = normalised(x.transpose(1, 2), counts, EPS)
         for conv in self.convs:
             x = torch.relu(conv(x.masked_fill(padding, 0.0)))
-        return self.project(x.transpose(1, 2)), lengths
-
-
-def dissimilarity(vectors, counts, ahead=1):
-    """One minus the cosine of the frames on both sides of each.
-
-    Arguments
-    ---------
-    vectors : torch.Tensor
-        ``[batch, frames, dim]``.
-    counts : torch.Tensor
-        Valid frames, ``[batch]``.
-    ahead : int
-        From the frame before to the frame after: with 1, entry t compares
-        frames t - 1 and t, with 3 frames t - 2 and t + 1.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[batch, frames]``, 0 where one of them is not there.
-
-    Example
-    -------
-    >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
-    >>> dissimilarity(x, torch.tensor([4]))[0].tolist()
-    [0.0, 0.0, 1.0, 0.0]
-    """
-    unit = torch.nn.functional.normalize(vectors, dim=2)
-    apart = 1.0 - (unit[:, ahead:] * unit[:, :-ahead]).sum(2)
-    apart = apart.clamp(min=0.0)
-    apart = apart * frames_mask((counts - ahead).clamp(min=0), apart.shape[1])
-    before = (ahead + 1) // 2
-    return torch.nn.functional.pad(apart, (before, ahead - before))
+        vectors = self.project(x.transpose(1, 2))
+        return torch.nn.functional.normalize(vectors, dim=2), lengths

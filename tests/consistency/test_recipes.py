@@ -111,6 +111,19 @@ def test_what_trains_is_in_the_checkpointer(row):
     assert block("modules") - without_weights <= block("recoverables")
 
 
+@pytest.mark.parametrize("path", YAMLS, ids=relative)
+def test_no_text_refers_to_what_is_made(path):
+    """HyperPyYAML puts nothing in its place: a path would begin with /."""
+    text = path.read_text()
+    made = set(re.findall(r"^(\w+): !(?:apply|new|name):", text, re.MULTILINE))
+    for before, name, after in re.findall(
+        r"!ref (\S*)<(\w+)>([^\s\],]*)", text
+    ):
+        assert name not in made or not before + after, (
+            f"{before}<{name}>{after}"
+        )
+
+
 @pytest.mark.parametrize("row", list(rows()), ids=lambda r: r["Hparam_file"])
 def test_readmes_show_the_command(row):
     readme = (ROOT / row["Readme_file"]).read_text()

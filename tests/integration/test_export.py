@@ -12,6 +12,8 @@ import torch
 from speechbrain_privacy import export
 from speechbrain_privacy.cli import main
 from speechbrain_privacy.integrations.huggingface import write_tiny
+from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
+from speechbrain_privacy.runs import reopen
 from tests.integration.recipes import TINY, own_corpus, run
 
 #: Somebody else's program: where it runs, there is no package of ours.
@@ -37,14 +39,17 @@ def trained(toy_corpus, tmp_path_factory):
     """YAML -> output folder of a short training."""
     folders = {}
 
-    def train(yaml, recipe="AN4/ASR/CTC", *arguments):
-        if yaml not in folders:
+    def train(yaml, *arguments, recipe="AN4/ASR/CTC", settings=""):
+        key = yaml, arguments, settings
+        if key not in folders:
             folder = tmp_path_factory.mktemp(yaml)
             tiny, *others = TINY
-            if yaml == "pretrained_adversarial":
+            if "pretrained" in yaml or "waveform" in yaml:
                 write_tiny(folder / "tiny", "hubert", hidden_size=16)
-                tiny = f"--model={{source: {folder / 'tiny'}, d_model: 16}}"
-                arguments = ("--layer=1",)
+                more = settings and f", {settings}"
+                tiny = "--model={source: %s, d_model: 16%s}"
+                tiny %= folder / "tiny", more
+                arguments = ("--layer=1", *arguments)
             done = run(
                 recipe,
                 yaml,
@@ -57,8 +62,8 @@ def trained(toy_corpus, tmp_path_factory):
                 f"--output_folder={folder / 'run'}",
             )
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-            folders[yaml] = folder / "run"
-        return folders[yaml]
+            folders[key] = folder / "run"
+        return folders[key]
 
     return train
 
@@ -76,14 +81,25 @@ def outside(folder, source, paths):
 
 
 @pytest.mark.parametrize(
-    "yaml", ["conformer_adversarial", "pretrained_adversarial"]
+    "yaml, settings",
+    [
+        ("conformer_adversarial", ""),
+        ("pretrained_adversarial", ""),
+        ("pretrained", "output: weighted, lora: {rank: 2, alpha: 8.0}"),
+    ],
 )
 def test_speechbrain_alone_reads_what_the_run_has_read(
-    trained, yaml, toy_corpus, tmp_path, capsys
+    trained, yaml, settings, toy_corpus, tmp_path, capsys
 ):
-    folder = trained(yaml)
+    folder = trained(yaml, settings=settings)
+    if "pretrained" in yaml:
+        # What it began with is not needed any more.
+        before = folder.parent / "tiny"
+        gone = before.with_name("gone")
     assert main(["export", str(folder), str(tmp_path / "out")]) == 0
     assert "differ by" in capsys.readouterr().out
+    if "pretrained" in yaml:
+        before.rename(gone)
     # No adversary among the weights.
     weights = torch.load(tmp_path / "out/encoder.ckpt", weights_only=True)
     assert not any("adversar" in name for name in weights)
@@ -103,6 +119,31 @@ def test_speechbrain_alone_reads_what_the_run_has_read(
         # Blank, word start, A, B, C: not the head's spare outputs.
         assert log_probs.shape[2] == 5
         assert torch.allclose(log_probs.exp().sum(2), torch.ones(()), atol=1e-4)
+
+
+def test_a_pretrained_model_is_written_as_any_source(
+    trained, toy_corpus, tmp_path, capsys
+):
+    folder = trained(
+        "hubert_waveform",
+        "--n_clusters=8",
+        "--reader=null",
+        "--alignments=null",
+        recipe="AN4/self-supervised-learning/hubert",
+    )
+    out = tmp_path / "out"
+    assert main(["export", str(folder), str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "it makes hidden frames that differ by 0 at most" in said
+    brain, *_ = reopen(folder)
+    encoder = brain.unwrapped("objective").network.encoder.eval()
+    read = PretrainedEncoder(str(out)).eval()
+    wavs = torch.randn(1, 8000)
+    ours, theirs = (x(wavs, torch.ones(1))[0] for x in (encoder, read))
+    assert torch.equal(ours, theirs)
+    # It has learnt something since.
+    first = PretrainedEncoder(str(folder.parent / "tiny")).eval()
+    assert not torch.equal(first(wavs, torch.ones(1))[0], theirs)
 
 
 class Malicious:

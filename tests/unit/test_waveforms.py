@@ -149,8 +149,32 @@ def test_what_is_written_is_read_as_any_source(tmp_path, kind):
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("options", [{"output": 1}, {"lora": {"rank": 2}}])
-def test_what_is_not_whole_is_not_written(tmp_path, options):
-    with pytest.raises(ValueError, match="all its layers, without adapters"):
-        encoder(tmp_path, **options).write(tmp_path / "b")
+@pytest.mark.parametrize("kind", KINDS)
+def test_adapters_become_part_of_what_they_adapt(tmp_path, kind):
+    net = encoder(tmp_path / "a", kind, lora={"rank": 2, "alpha": 8.0}).eval()
+    plain = encoder(tmp_path / "a", kind).eval()
+    adapters = [x for n, x in net.named_parameters() if "adapter_up" in n]
+    with torch.no_grad():
+        for weight in adapters:
+            weight.normal_()
+    net.write(tmp_path / "b")
+    read = PretrainedEncoder(str(tmp_path / "b")).eval()
+    wavs = torch.randn(1, 8000)
+    ours, theirs, before = (
+        x(wavs, torch.ones(1))[0] for x in (net, read, plain)
+    )
+    assert adapters and (ours - theirs).abs().max() < 1e-4
+    assert (ours - before).abs().max() > 1e-2
+
+
+def test_adapters_of_convolutions_are_not_written(tmp_path):
+    lora = {"rank": 2, "target_layers": ["feature_extractor.*.conv"]}
+    net = encoder(tmp_path, lora=lora)
+    with pytest.raises(ValueError, match="conv has an adapter and is not lin"):
+        net.write(tmp_path / "b")
+
+
+def test_what_is_not_whole_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="all its layers can be written"):
+        encoder(tmp_path, output=1).write(tmp_path / "b")
     assert not (tmp_path / "b").exists()
