@@ -283,6 +283,25 @@ def test_two_processes_end_in_one_result(toy_corpus, tmp_path):
     assert found["adversaries"]["chance"] == {"spk_id": 0.25, "gender": 0.5}
 
 
+def test_a_teacher_that_is_nowhere_is_told_before_the_first_generation(
+    toy_corpus, tmp_path
+):
+    done = run(
+        "MiniSpeech/self-supervised-learning/hubert",
+        "hubert",
+        *TINY,
+        "--n_clusters=4",
+        "--targets={teacher: {module: objective.nowhere}}",
+        "--alignments=null",
+        "--reader=null",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+    )
+    assert done.returncode != 0
+    assert "teacher" in done.stdout.split("ValueError: ")[1]
+    assert not list(tmp_path.rglob("train_log.txt"))
+
+
 @pytest.mark.parametrize("yaml", ["pretrained", "conformer"])
 def test_two_processes_learn_what_one_does(yaml, toy_corpus, tmp_path):
     """An epoch is one step of four batches, whoever has them."""

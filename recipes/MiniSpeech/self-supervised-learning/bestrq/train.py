@@ -28,6 +28,7 @@ from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.audit.checks import check_audit, check_taps
+from speechbrain_privacy.audit.representations import Tap
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.balance import check_balance
 from speechbrain_privacy.dataio.settings import check_settings
@@ -104,6 +105,9 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         n_classes=data.labels.sizes,
     )
     check_taps(hparams["audit"].taps, brain)
+    if targets and targets["generations"] > 1:
+        layer = targets["teacher"].keywords["module"]
+        check_taps({"teacher": Tap(layer)}, brain)
     # What its teacher has cost is part of what it costs.
     if teacher is not None and hparams["meter"]:
         spent = Path(folder) / "efficiency.json"
