@@ -152,7 +152,7 @@ def main(arguments=None):
         "the speakers",
     )
     boundaries.add_argument(
-        "--weights",
+        "--learnt_from",
         help="encoder.ckpt of a detector that has learnt, to be scored too",
     )
     boundaries.add_argument(
@@ -275,7 +275,8 @@ def main(arguments=None):
 
     export = kinds.add_parser(
         "export",
-        help="write a recogniser as a folder that SpeechBrain alone can use",
+        help="write a recogniser as a folder that SpeechBrain alone can use, "
+        "or a pre-trained model of waveforms as one of the hub",
     )
     export.add_argument("run", help="output folder of a run")
     export.add_argument("output", help="folder, to be made")

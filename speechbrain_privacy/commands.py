@@ -192,7 +192,7 @@ def boundaries(options):
         options.method,
         options.rate,
         options.sample_rate,
-        weights=options.weights,
+        learnt_from=options.learnt_from,
     )
     print(format_detectors(found, options.format))
     spent = ", ".join(

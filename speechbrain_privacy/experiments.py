@@ -196,7 +196,7 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     )
     told = [rows[key] for key, _, _ in transcripts]
     results = {
-        **_identity(brain, data, name, seed),
+        **identity(brain, data, name, seed),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
         "WER": _rate(words, told),
@@ -262,7 +262,7 @@ def evaluate_pretraining(
     """
     brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
     results = {
-        **_identity(brain, data, name, seed),
+        **identity(brain, data, name, seed),
         "hidden frames": brain.valid_stats,
     }
     write_json(Path(output_folder) / RESULTS, results)
@@ -299,8 +299,20 @@ def evaluate_pretraining(
     return results
 
 
-def _identity(brain, data, name, seed):
-    """Which model a result is of, and what it was trained and tested on."""
+def identity(brain, data, name, seed):
+    """Which model a result is of, and what it was trained and tested on.
+
+    Arguments
+    ---------
+    brain : AdversarialBrain
+    data : ASRData or SpeechData
+    name : str
+    seed : int
+
+    Returns
+    -------
+    dict
+    """
     return {
         "name": name,
         "seed": seed,

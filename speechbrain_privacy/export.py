@@ -4,6 +4,7 @@ What protects a model is needed to train it, not to run it: adversaries stay
 behind, and the rest is written as SpeechBrain's own modules.
 """
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -76,9 +77,12 @@ conv{i}: !new:speechbrain.nnet.CNN.Conv2d
 """
 
 PRETRAINED = """\
-# Where the model's shape comes from; its weights are in encoder.ckpt.
+# Where the model's shape comes from; its weights are in encoder.ckpt. If this
+# folder has moved: from_hparams(source=FOLDER, overrides={{"model_source": ...}})
+model_source: {source}
+
 wrapped: !new:speechbrain.integrations.huggingface.{kind}
-    {argument}: {source}
+    {argument}: !ref <model_source>
     save_path: {save_path}
 """
 #: For the last layer and for a learnt sum of all: what SpeechBrain has.
@@ -217,12 +221,22 @@ def export_run(folder, output):
 
 @torch.no_grad()
 def _write_encoder(encoder, wav, output):
-    """Writes it, and hears whether it is the same when it is read again."""
-    encoder.write(output)
-    read = PretrainedEncoder(str(output)).eval()
-    ours, theirs = (model(wav, torch.ones(1))[0] for model in (encoder, read))
+    """Writes it, if it is the same when it is read again."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        made = Path(folder) / output.name
+        encoder.write(made)
+        read = PretrainedEncoder(str(made)).eval()
+        ours, theirs = (x(wav, torch.ones(1))[0] for x in (encoder, read))
+        difference = float((ours - theirs).abs().max())
+        if not difference <= ROUNDING:
+            raise ValueError(
+                f"in its new shape the model's frames differ by "
+                f"{difference:.2g}: nothing is written"
+            )
+        made.replace(output)
     return {
-        "difference": float((ours - theirs).abs().max()),
+        "difference": difference,
         "parameters": sum(p.numel() for p in encoder.model.parameters()),
     }
 

@@ -246,6 +246,11 @@ def reopen(folder, run_opts=None):
         rf"(?m)(?<= ){re.escape(started)}(?=/|$)", lambda _: here, values
     )
     hparams = load_hyperpyyaml(without_weights(values))
+    if "model" not in hparams:
+        raise ValueError(
+            f"{folder} has trained no encoder that can be attacked or given "
+            "away"
+        )
     given = {split: hparams.get(f"{split}_manifest") for split in EVERY_SPLIT}
     manifests = {
         split: manifest

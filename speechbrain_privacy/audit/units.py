@@ -1,7 +1,6 @@
 """Discrete units: clusters of frames, as targets of HuBERT."""
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from speechbrain_privacy.audit.representations import Tap, tapped_frames
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
 
-#: Seconds between cepstra.
-STEP = 0.01
 #: Frames that clusters are learnt of, at most.
 MOST = 200_000
 
@@ -202,9 +199,7 @@ def cepstral_frames(dataset, cepstra, stride=None, encoder=None):
     for item in tqdm(dataset, desc="cepstra", dynamic_ncols=True, leave=False):
         x = cepstra(item["sig"].unsqueeze(0))[0].numpy()
         if encoder is not None:
-            step, middle = encoder.grid
-            stride = round(step / STEP)
-            first = math.ceil((middle - step / 2) / STEP)
+            stride, first = encoder.tenths
             n_frames = int(encoder.frames(torch.tensor(len(item["sig"]))))
             x = x[min(first, len(x) - 1) :][: stride * n_frames]
         edges = np.arange(0, len(x), stride)

@@ -14,8 +14,8 @@ def by_factor(modules, parameters):
     Arguments
     ---------
     modules : iterable of torch.nn.Module
-        Those with ``lr_factors()`` say so for their own: a list of ``(factor,
-        [parameters])``.
+        Those with ``lr_factors()``, wherever they are inside, say so for
+        their own: a list of ``(factor, [parameters])``.
     parameters : iterable of torch.nn.Parameter
         Of one role.
 
@@ -33,9 +33,12 @@ def by_factor(modules, parameters):
     >>> slow = Slow(2, 2)
     >>> {f: len(p) for f, p in by_factor([slow], slow.parameters()).items()}
     {0.1: 1, 1.0: 1}
+    >>> within = torch.nn.Sequential(slow, torch.nn.ReLU())
+    >>> sorted(by_factor([within], within.parameters()))
+    [0.1, 1.0]
     """
     factors = {}
-    for module in modules:
+    for module in torch.nn.ModuleList(modules).modules():
         if hasattr(module, "lr_factors"):
             for factor, some in module.lr_factors():
                 factors.update(dict.fromkeys(some, factor))

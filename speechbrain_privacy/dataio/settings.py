@@ -17,6 +17,7 @@ FREE = {
     "audio_folder",
     "prepare",
     "alignments",
+    "rates",
     "searcher",
     "attack",
     "audit",

@@ -161,7 +161,7 @@ class MaskedEncoder(torch.nn.Module):
         stride = self.encoder.stride
         counts = frame_counts(lengths, feats.shape[1])
         n_frames = -(-feats.shape[1] // stride)
-        _check_rates(feats, begins, speech)
+        check_rates(feats.shape[1], begins, speech)
         slow = (counts + stride - 1).div(stride, rounding_mode="floor")
         if begins is not None:
             begins = fitted(slowed(begins, stride), n_frames)
@@ -255,12 +255,25 @@ class MaskedOutput:
         return self.hidden_counts / self.hidden.shape[1]
 
 
-def _check_rates(feats, begins, speech):
-    """Frames of features and of detectors come equally often."""
+def check_rates(n_frames, begins, speech):
+    """Frames of features and of detectors must come equally often.
+
+    Arguments
+    ---------
+    n_frames : int
+        Of features.
+    begins, speech : torch.Tensor or None
+        Of detectors, ``[batch, frames]``.
+
+    Raises
+    ------
+    ValueError
+        If they differ by more than one.
+    """
     for name, x in (("boundaries", begins), ("speech", speech)):
-        if x is not None and abs(x.shape[1] - feats.shape[1]) > 1:
+        if x is not None and abs(x.shape[1] - n_frames) > 1:
             raise ValueError(
-                f"{x.shape[1]} frames of {name} beside {feats.shape[1]} of "
+                f"{x.shape[1]} frames of {name} beside {n_frames} of "
                 "features: both come every 10 ms, at the same sample_rate"
             )
 

@@ -6,6 +6,7 @@ and audits can tap. Needs the extra ``[hf]``.
 """
 
 import hashlib
+import math
 
 import torch
 from speechbrain.nnet.adapters import AdaptedModel, LoRA
@@ -129,7 +130,7 @@ class PretrainedEncoder(torch.nn.Module):
         self.normalize = extractor.do_normalize
         config = model.config
         # A layer that is left out at random leaves DDP waiting for it.
-        config.layerdrop = 0.0
+        self.layerdrop, config.layerdrop = config.layerdrop, 0.0
         n_layers = _cut(model, output, config.num_hidden_layers)
         self.output_size = config.hidden_size
         if d_model not in (None, self.output_size):
@@ -195,6 +196,25 @@ class PretrainedEncoder(torch.nn.Module):
         """Seconds between frames, and of the middle of the first."""
         reach, step = self._reach
         return step / self.sample_rate, reach / 2 / self.sample_rate
+
+    @property
+    def tenths(self):
+        """Frames of 10 ms from one of its own to the next, and the first of
+        them that its first frame is made of.
+
+        Raises
+        ------
+        ValueError
+            If its frames are no multiple of 10 ms apart.
+        """
+        step, middle = self.grid
+        stride = round(100 * step)
+        if not stride or abs(100 * step - stride) > 1e-6:
+            raise ValueError(
+                f"frames of this model are {1000 * step:g} ms apart; units "
+                "and boundaries come every 10 ms"
+            )
+        return stride, math.ceil(100 * (middle - step / 2))
 
     def frames(self, samples, convolutions=None):
         """Frames of each utterance, of its samples; one at least. Behind so
@@ -315,8 +335,10 @@ class PretrainedEncoder(torch.nn.Module):
             )
         model = getattr(self.model, "adapted_model", self.model)
         model.config.apply_spec_augment = True
+        model.config.layerdrop = self.layerdrop
         model.save_pretrained(folder, state_dict=self.plain_weights())
         self.extractor.save_pretrained(folder)
+        model.config.layerdrop = 0.0
 
     @torch.no_grad()
     def plain_weights(self):

@@ -2,7 +2,11 @@
 
 import torch
 
-from speechbrain_privacy.lobes.objectives import MaskedOutput, fitted
+from speechbrain_privacy.lobes.objectives import (
+    MaskedOutput,
+    check_rates,
+    fitted,
+)
 from speechbrain_privacy.masking.policies import slowed
 from speechbrain_privacy.nnet.pooling import frame_counts
 
@@ -49,6 +53,11 @@ class MaskedWaveforms(torch.nn.Module):
     def __init__(self, encoder, policy):
         super().__init__()
         hidden = getattr(encoder.model, "masked_spec_embed", None)
+        if not encoder.whole or encoder.sum is not None:
+            raise ValueError(
+                "a model is pre-trained with all its layers, and guesses from "
+                "the last one: output: last"
+            )
         if encoder.frozen or hidden is None or not hidden.requires_grad:
             raise ValueError(
                 "nothing can be hidden from this model: it needs freeze: "
@@ -81,8 +90,9 @@ class MaskedWaveforms(torch.nn.Module):
         """
         counts = self.encoder.frames(frame_counts(lengths, wavs.shape[1]))
         n_frames = int(self.encoder.frames(torch.tensor(wavs.shape[1])))
-        step, middle = self.encoder.grid
-        stride, first = round(step * DETECTED), round(middle * DETECTED)
+        stride, first = self.encoder.tenths
+        hop = self.encoder.sample_rate // DETECTED
+        check_rates(wavs.shape[1] // hop + 1, begins, speech)
         if begins is not None:
             begins = fitted(slowed(begins[:, first:], stride), n_frames)
         if speech is not None:

@@ -8,13 +8,10 @@ import torch
 
 from speechbrain_privacy.masking.cepstra import (
     STEP,
-    CepstralFrames,
-    levelled,
     mean_difference,
     spectral_transition,
-    without_padding,
 )
-from speechbrain_privacy.masking.learnt import FrameEncoder
+from speechbrain_privacy.masking.learnt import FrameEncoder, LevelledCepstra
 from speechbrain_privacy.masking.segmentation import least_variance
 from speechbrain_privacy.nnet.pooling import frames_mask
 
@@ -40,14 +37,14 @@ class BoundaryDetector(torch.nn.Module):
         Boundaries a second.
     sample_rate : int
         In Hz.
-    weights : str or Path, optional
+    learnt_from : str or Path, optional
         For ``"learnt"``: ``encoder.ckpt`` of a checkpoint of the recipe
         ``boundaries``.
 
     Raises
     ------
     ValueError
-        If the method is unknown, the rate is not positive, or weights are
+        If the method is unknown, the rate is not positive, or a file is
         missing or not asked for.
 
     Example
@@ -59,27 +56,36 @@ class BoundaryDetector(torch.nn.Module):
     """
 
     def __init__(
-        self, method="difference", rate=RATE, sample_rate=16000, weights=None
+        self,
+        method="difference",
+        rate=RATE,
+        sample_rate=16000,
+        learnt_from=None,
     ):
         super().__init__()
         if method not in (*METHODS, LEARNT):
             raise ValueError(
                 f"method is '{method}'; it is {', '.join(METHODS)} or {LEARNT}"
             )
-        if (method == LEARNT) != bool(weights):
+        if (method == LEARNT) != bool(learnt_from):
             raise ValueError(
-                f"method is '{method}', weights '{weights or ''}': '{LEARNT}' "
-                "needs weights, and nothing else does"
+                f"method is '{method}', learnt_from '{learnt_from or ''}': "
+                f"'{LEARNT}' needs a file, and nothing else does"
             )
         if not 0 < rate < 1 / STEP:
             raise ValueError(f"rate is {rate} boundaries a second")
         self.method = method
         self.rate = rate
         self.sample_rate = sample_rate
-        self.frames = CepstralFrames(sample_rate)
+        self.cepstra = LevelledCepstra(sample_rate)
         self.encoder = None
-        if weights:
-            self.encoder = FrameEncoder.from_file(weights)
+        if learnt_from:
+            self.encoder = FrameEncoder.from_file(learnt_from)
+            if self.encoder.input_size != self.cepstra.output_size:
+                raise ValueError(
+                    f"{learnt_from} hears {self.encoder.input_size} cepstra, "
+                    f"not {self.cepstra.output_size}"
+                )
             self.encoder.requires_grad_(False)
 
     @torch.no_grad()
@@ -101,16 +107,13 @@ class BoundaryDetector(torch.nn.Module):
         counts : torch.Tensor
             Valid frames, ``[batch]``.
         """
-        wavs, samples, counts = without_padding(
-            wavs.float(), lengths, self.frames.hop
-        )
-        with torch.autocast(wavs.device.type, enabled=False):
-            x = self.frames(levelled(wavs, samples))
+        x, samples, counts = self.cepstra.counted(wavs, lengths)
         wanted = (self.rate * samples / self.sample_rate).round().long()
         if self.method == "transition":
             return highest_peaks(spectral_transition(x, counts), wanted), counts
         if self.encoder is not None:
-            x, _ = self.encoder(x, counts / x.shape[1])
+            with torch.autocast(x.device.type, enabled=False):
+                x, _ = self.encoder(x, counts / x.shape[1])
         apart = mean_difference(x, counts)
         if self.method in ("difference", LEARNT):
             return highest_peaks(apart, wanted), counts

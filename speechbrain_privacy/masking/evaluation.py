@@ -31,7 +31,7 @@ def evaluate_detectors(
     rates=(9.0,),
     sample_rate=16000,
     seed=0,
-    weights=None,
+    learnt_from=None,
 ):
     """Precision, recall and R-value of detectors and of two baselines.
 
@@ -53,8 +53,8 @@ def evaluate_detectors(
         In Hz.
     seed : int
         Of the random baseline.
-    weights : str or Path, optional
-        Of a detector that has learnt: scored beside the others.
+    learnt_from : str or Path, optional
+        Weights of a detector that has learnt: scored beside the others.
 
     Returns
     -------
@@ -70,23 +70,20 @@ def evaluate_detectors(
         If no utterance has an alignment, or only one speaker has where a
         rate is to be chosen.
     """
-    rows = [row for row in manifest.rows if row["ID"] in alignments]
-    if not rows:
-        raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
     rates = tuple(rates)
-    if weights:
+    rows, half = check_scored(manifest, alignments, rates)
+    if learnt_from:
         methods = (*methods, LEARNT)
     detectors = {
         (method, rate): BoundaryDetector(
-            method, rate, sample_rate, weights if method == LEARNT else None
+            method,
+            rate,
+            sample_rate,
+            learnt_from if method == LEARNT else None,
         )
         for method in methods
         for rate in rates
     }
-    speakers = sorted({row.get("spk_id", "") for row in rows})
-    if len(rates) > 1 and len(speakers) < 2:
-        raise ValueError("choosing a rate needs two speakers or more")
-    half = {name: i % 2 for i, name in enumerate(speakers)}
     halves = [[], []]
     for row in rows:
         halves[half[row.get("spk_id", "")]].append(row["ID"])
@@ -132,6 +129,40 @@ def evaluate_detectors(
     return found
 
 
+def check_scored(manifest, alignments, rates):
+    """Whether detectors can be scored, perhaps before one is trained.
+
+    Arguments
+    ---------
+    manifest, alignments, rates
+        As in ``evaluate_detectors``.
+
+    Returns
+    -------
+    tuple
+        Rows of the manifest that are aligned, and for each of their speakers
+        which half of them it is in.
+
+    Raises
+    ------
+    ValueError
+        If there are no such rows, no rates, or a rate is to be chosen and
+        there is one speaker.
+    """
+    rows = [row for row in manifest.rows if row["ID"] in alignments]
+    if not rows:
+        raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
+    if not rates:
+        raise ValueError("one rate or more, in boundaries a second")
+    speakers = sorted({row.get("spk_id", "") for row in rows})
+    if len(rates) > 1 and len(speakers) < 2:
+        raise ValueError(
+            f"{manifest.path}: choosing a rate needs two aligned speakers or "
+            "more: give one rate"
+        )
+    return rows, {name: i % 2 for i, name in enumerate(speakers)}
+
+
 def find_boundaries(detector, wavs):
     """Runs a detector over utterances, like with like in a batch.
 
@@ -155,7 +186,7 @@ def find_boundaries(detector, wavs):
         batches[-1].append(name)
     found = {}
     for batch in tqdm(batches, desc=detector.method, leave=False, delay=2):
-        device = detector.frames.window.device
+        device = detector.cepstra.frames.window.device
         padded = torch.nn.utils.rnn.pad_sequence(
             [wavs[name] for name in batch], batch_first=True
         )

@@ -5,6 +5,8 @@ unsupervised phoneme segmentation", Interspeech 2020. Deviation: the network
 hears cepstra instead of samples, which is quicker by far.
 """
 
+import re
+
 import torch
 
 from speechbrain_privacy.masking.cepstra import (
@@ -38,13 +40,22 @@ class LevelledCepstra(torch.nn.Module):
         super().__init__()
         self.frames = CepstralFrames(sample_rate)
 
-    def forward(self, wavs, lengths=None):
-        """``wavs [batch, samples]`` -> ``[batch, frames, 13]``."""
-        wavs, samples, _ = without_padding(
+    @property
+    def output_size(self):
+        """Cepstra of a frame."""
+        return self.frames.dct.shape[1]
+
+    def counted(self, wavs, lengths=None):
+        """Cepstra, and each row's valid samples and frames ``[batch]``."""
+        wavs, samples, counts = without_padding(
             wavs.float(), lengths, self.frames.hop
         )
         with torch.autocast(wavs.device.type, enabled=False):
-            return self.frames(levelled(wavs, samples))
+            return self.frames(levelled(wavs, samples)), samples, counts
+
+    def forward(self, wavs, lengths=None):
+        """``wavs [batch, samples]`` -> ``[batch, frames, 13]``."""
+        return self.counted(wavs, lengths)[0]
 
 
 class FrameEncoder(torch.nn.Module):
@@ -78,8 +89,12 @@ class FrameEncoder(torch.nn.Module):
         output_size=32,
     ):
         super().__init__()
-        if kernel_size % 2 != 1:
-            raise ValueError(f"kernel_size is odd, not {kernel_size}")
+        if kernel_size % 2 != 1 or num_layers < 1:
+            raise ValueError(
+                "kernel_size is odd and num_layers 1 or more, not "
+                f"{kernel_size} and {num_layers}"
+            )
+        self.input_size = input_size
         sizes = [input_size, *[channels] * num_layers]
         self.convs = torch.nn.ModuleList(
             torch.nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2)
@@ -104,7 +119,7 @@ class FrameEncoder(torch.nn.Module):
         convs = [
             x.shape
             for name, x in found.items()
-            if name.startswith("convs.") and name.endswith(".weight")
+            if re.fullmatch(r"convs\.\d+\.weight", name) and x.dim() == 3
         ]
         if not convs or "project.weight" not in found:
             raise ValueError(f"{path} holds no boundary detector")

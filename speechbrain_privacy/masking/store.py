@@ -83,15 +83,17 @@ class StoredBoundaries:
 
     Arguments
     ---------
-    detector : BoundaryDetector
+    make : callable
+        Makes a ``BoundaryDetector``, when it is needed: one that has learnt
+        lies in a file that nobody else asks for.
     """
 
-    def __init__(self, detector):
-        self.detector = detector
+    def __init__(self, make):
+        self.make = make
 
     def __call__(self, manifest):
         """Manifest -> dict, see ``stored_boundaries``."""
-        return stored_boundaries(manifest, self.detector)
+        return stored_boundaries(manifest, self.make())
 
 
 def stored_boundaries(manifest, detector):
@@ -127,8 +129,8 @@ def _fingerprint(manifest, detector):
     """Of the manifest, its audio files, and how boundaries are found."""
     digest = hashlib.sha256(manifest.fingerprint().encode())
     digest.update(f"{VERSION} {detector.sample_rate}".encode())
-    for name, weights in detector.state_dict().items():
-        if name.startswith("encoder."):
+    if detector.encoder is not None:
+        for weights in detector.encoder.state_dict().values():
             digest.update(weights.cpu().numpy().tobytes())
     for row in manifest.rows:
         digest.update(f"{row['wav']}\n".encode())

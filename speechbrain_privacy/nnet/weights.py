@@ -32,7 +32,9 @@ def read_weights(path):
         raise ValueError(f"{path} holds more than weights: not read") from None
     except (RuntimeError, KeyError, EOFError, ValueError) as fault:
         raise ValueError(f"{path} holds no weights: {fault}") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(
+        isinstance(x, torch.Tensor) for x in found.values()
+    ):
         raise ValueError(f"{path} holds no weights by name")
     return found
 

@@ -48,6 +48,8 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     assert losses[-1] < losses[0]
     if row["Task"] == "Boundaries":
         found = json.loads((tmp_path / "boundaries.json").read_text())
+        assert found["seed"] == 1234 and found["train"] != found["test"]
+        found = found["detectors"]
         names = [detector["name"] for detector in found]
         assert names[-3:] == ["learnt", "uniform", "random"]
         assert all(row["report"]["n_reference"] == 48 for row in found)

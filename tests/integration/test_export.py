@@ -18,11 +18,16 @@ from tests.integration.recipes import TINY, own_corpus, run
 
 #: Somebody else's program: where it runs, there is no package of ours.
 FOREIGN = """
-import json, sys
+import json, os, sys
 sys.modules["speechbrain_privacy"] = None
 import torch
 from speechbrain.inference.ASR import EncoderASR
-model = EncoderASR.from_hparams(source=sys.argv[1], savedir="kept")
+moved = sys.argv[1] + "/model"
+model = EncoderASR.from_hparams(
+    source=sys.argv[1],
+    savedir="kept",
+    overrides={"model_source": moved} if os.path.isdir(moved) else {},
+)
 found = {}
 for path in sys.argv[2:]:
     wav = model.load_audio(path)[None]
@@ -98,10 +103,12 @@ def test_speechbrain_alone_reads_what_the_run_has_read(
         gone = before.with_name("gone")
     assert main(["export", str(folder), str(tmp_path / "out")]) == 0
     assert "differ by" in capsys.readouterr().out
+    out = tmp_path / "out"
     if "pretrained" in yaml:
         before.rename(gone)
+        out = out.rename(tmp_path / "moved")
     # No adversary among the weights.
-    weights = torch.load(tmp_path / "out/encoder.ckpt", weights_only=True)
+    weights = torch.load(out / "encoder.ckpt", weights_only=True)
     assert not any("adversar" in name for name in weights)
     corpus, manifests = toy_corpus
     with manifests["test"].open(newline="") as file:
@@ -112,7 +119,7 @@ def test_speechbrain_alone_reads_what_the_run_has_read(
         key: row["wav"].replace("$data_root", str(corpus))
         for key, row in rows.items()
     }
-    found = outside(tmp_path, tmp_path / "out", paths.values())
+    found = outside(tmp_path, out, paths.values())
     for key, path in paths.items():
         assert found[path]["text"] == wanted[key]
         log_probs = torch.tensor(found[path]["log_probs"])
@@ -121,16 +128,18 @@ def test_speechbrain_alone_reads_what_the_run_has_read(
         assert torch.allclose(log_probs.exp().sum(2), torch.ones(()), atol=1e-4)
 
 
-def test_a_pretrained_model_is_written_as_any_source(
-    trained, toy_corpus, tmp_path, capsys
-):
-    folder = trained(
+def pretrained_hubert(trained):
+    return trained(
         "hubert_waveform",
         "--n_clusters=8",
         "--reader=null",
         "--alignments=null",
         recipe="AN4/self-supervised-learning/hubert",
     )
+
+
+def test_a_pretrained_model_is_written_as_any_source(trained, tmp_path, capsys):
+    folder = pretrained_hubert(trained)
     out = tmp_path / "out"
     assert main(["export", str(folder), str(out)]) == 0
     said = capsys.readouterr().out
@@ -187,6 +196,20 @@ def test_what_came_out_otherwise_is_not_written(trained, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="in its new shape .* nothing is writ"):
         export.export_run(trained("conformer_adversarial"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pretrained_model_that_came_out_otherwise_is_not_written(
+    trained, tmp_path, monkeypatch
+):
+    def write(encoder, folder):
+        whole(encoder, folder)
+        write_tiny(folder, "hubert", hidden_size=16, seed=7)
+
+    whole = PretrainedEncoder.write
+    monkeypatch.setattr(PretrainedEncoder, "write", write)
+    with pytest.raises(ValueError, match="frames differ by .* nothing is wri"):
+        export.export_run(pretrained_hubert(trained), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(trained, tmp_path, capsys):

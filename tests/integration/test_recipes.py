@@ -489,3 +489,44 @@ def test_noise_keeps_its_promise(toy_corpus, tmp_path, capsys):
     some = json.loads((tmp_path / "e.json").read_text())
     assert [found["epsilon"] for found in some] == [0.5, 1.0]
     assert 0 < some[0]["pairs"]["worst"]["proven"] <= 0.5
+
+
+def test_masks_of_a_learnt_detector_and_its_run_reopened(toy_corpus, tmp_path):
+    corpus, paths = toy_corpus
+    # What is found is kept beside the manifests.
+    given = {
+        split: shutil.copy(path, tmp_path) for split, path in paths.items()
+    }
+    own = own_corpus((corpus, given))
+    done = run(
+        "MiniSpeech/boundaries",
+        "next_frame",
+        "--alignments=null",
+        "--number_of_epochs=1",
+        *TINY[2:],
+        *own,
+        f"--output_folder={tmp_path / 'detector'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert not (tmp_path / "detector/boundaries.json").exists()
+    (learnt,) = (tmp_path / "detector/save").glob("CKPT*/encoder.ckpt")
+    with pytest.raises(ValueError, match="has trained no encoder that can be"):
+        reopen(tmp_path / "detector")
+    done = run(
+        "AN4/self-supervised-learning/bestrq",
+        "bestrq",
+        *TINY,
+        "--mask=segments",
+        f"--masking={{detector: learnt, learnt_from: {learnt}}}",
+        "--number_of_epochs=1",
+        "--alignments=null",
+        "--reader=null",
+        *own,
+        f"--output_folder={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert (tmp_path / "train.learnt-7.npz").is_file()
+    # The detector's file is for those who train.
+    learnt.unlink()
+    brain, *_ = reopen(tmp_path / "run")
+    assert brain.epoch_counter.current == 1

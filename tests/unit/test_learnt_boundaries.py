@@ -11,6 +11,7 @@ from speechbrain_privacy.dataio.manifest import read_manifest, write_manifest
 from speechbrain_privacy.lobes.next_frame import NextFrame
 from speechbrain_privacy.masking import store
 from speechbrain_privacy.masking.boundaries import BoundaryDetector
+from speechbrain_privacy.masking.evaluation import check_scored
 from speechbrain_privacy.masking.learnt import (
     FrameEncoder,
     LevelledCepstra,
@@ -64,7 +65,7 @@ def test_finds_changes_of_tones_it_has_not_heard(trained):
     for seed in range(10):
         wav, changes = beeps(seed)
         rate = len(changes) / (len(wav) / 16000)
-        detector = BoundaryDetector("learnt", rate, weights=trained)
+        detector = BoundaryDetector("learnt", rate, learnt_from=trained)
         begins, _ = detector(wav[None])
         at = begins[0].nonzero().squeeze(1).numpy()
         hits += (np.abs(at[:, None] - changes).min(1) <= 2).sum()
@@ -78,7 +79,7 @@ def test_a_row_is_what_it_is_alone(trained):
     batch = torch.nn.utils.rnn.pad_sequence([short, long], batch_first=True)
     # What lies in padding is nothing.
     batch[0, 5000:] = 9.0
-    detector = BoundaryDetector("learnt", 9.0, weights=trained)
+    detector = BoundaryDetector("learnt", 9.0, learnt_from=trained)
     lengths = torch.tensor([5000 / batch.shape[1], 1.0])
     begins, counts = detector(batch, lengths)
     for row, wav in zip(range(2), (short, long), strict=True):
@@ -137,19 +138,19 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "encoder.ckpt"
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)
     with pytest.raises(ValueError, match="encoder.ckpt holds no boundary"):
-        BoundaryDetector("learnt", weights=path)
+        BoundaryDetector("learnt", learnt_from=path)
     path.write_bytes(pickle.dumps(Malicious()))
     with pytest.raises(ValueError, match="more than weights: not read"):
-        BoundaryDetector("learnt", weights=path)
+        BoundaryDetector("learnt", learnt_from=path)
     with pytest.raises(FileNotFoundError, match="there are no weights"):
-        BoundaryDetector("learnt", weights=tmp_path / "nowhere")
+        BoundaryDetector("learnt", learnt_from=tmp_path / "nowhere")
 
 
 def test_weights_and_method_go_together(trained):
-    with pytest.raises(ValueError, match="'learnt' needs weights"):
+    with pytest.raises(ValueError, match="'learnt' needs a file"):
         BoundaryDetector("learnt")
     with pytest.raises(ValueError, match="and nothing else does"):
-        BoundaryDetector("variance", weights=trained)
+        BoundaryDetector("variance", learnt_from=trained)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +159,51 @@ def test_weights_and_method_go_together(trained):
 def test_impossible_settings_are_named(wrong):
     with pytest.raises(ValueError, match="n_distractors and ahead are 1 or"):
         NextFrame(FrameEncoder(), **wrong)
-    with pytest.raises(ValueError, match="kernel_size is odd, not 4"):
+    with pytest.raises(ValueError, match="kernel_size is odd .* not 4 and 2"):
         FrameEncoder(kernel_size=4)
+
+
+def test_precision_of_the_training_changes_nothing(trained):
+    detector = BoundaryDetector("learnt", 9.0, learnt_from=trained)
+    wavs = torch.stack([beeps(seed)[0][:8000] for seed in range(20)])
+    once, _ = detector(wavs)
+    with torch.autocast("cpu", torch.bfloat16):
+        again, _ = detector(wavs)
+    assert torch.equal(once, again)
+
+
+def test_what_is_as_near_as_the_next_frame_is_not_told_from_it():
+    out = NextFrame(AsIs())(torch.ones(1, 9, 4), torch.ones(1))
+    assert float(out.loss) == pytest.approx(math.log(2))
+    assert float(out.correct) == 0.0
+
+
+def test_other_sizes_and_contents_are_named(tmp_path):
+    path = tmp_path / "encoder.ckpt"
+    torch.save(FrameEncoder(input_size=80).state_dict(), path)
+    with pytest.raises(ValueError, match="hears 80 cepstra, not 13"):
+        BoundaryDetector("learnt", learnt_from=path)
+    torch.save({"convs.0.weight": "text"}, path)
+    with pytest.raises(ValueError, match="holds no weights by name"):
+        BoundaryDetector("learnt", learnt_from=path)
+
+
+def test_what_cannot_be_scored_is_told_beforehand(tmp_path):
+    rows = [
+        {"ID": f"u{i}", "duration": "1.0", "wav": "u.wav", "spk_id": "s"}
+        for i in range(2)
+    ]
+    write_manifest(tmp_path / "m.csv", rows)
+    manifest = read_manifest(tmp_path / "m.csv")
+    known = {"u0": None, "elsewhere": None}
+    found, half = check_scored(manifest, known, (9.0,))
+    assert [row["ID"] for row in found] == ["u0"] and half == {"s": 0}
+    with pytest.raises(ValueError, match="m.csv: choosing a rate needs two"):
+        check_scored(manifest, known, (8.0, 9.0))
+    with pytest.raises(ValueError, match="m.csv: none of its IDs"):
+        check_scored(manifest, {}, (9.0,))
+    with pytest.raises(ValueError, match="one rate or more"):
+        check_scored(manifest, known, ())
 
 
 def test_other_weights_find_boundaries_anew(trained, tmp_path):
@@ -171,11 +215,11 @@ def test_other_weights_find_boundaries_anew(trained, tmp_path):
     row |= {"wav": str(tmp_path / "a.wav"), "spk_id": "s"}
     write_manifest(tmp_path / "m.csv", [row])
     manifest = read_manifest(tmp_path / "m.csv")
-    detector = BoundaryDetector("learnt", 9.0, weights=trained)
+    detector = BoundaryDetector("learnt", 9.0, learnt_from=trained)
     first = store.stored_boundaries(manifest, detector)["a"]
     torch.manual_seed(1)
     other = tmp_path / "other.ckpt"
     torch.save(FrameEncoder().state_dict(), other)
-    detector = BoundaryDetector("learnt", 9.0, weights=other)
+    detector = BoundaryDetector("learnt", 9.0, learnt_from=other)
     second = store.stored_boundaries(manifest, detector)["a"]
     assert not torch.equal(first, second)

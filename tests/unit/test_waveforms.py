@@ -133,6 +133,43 @@ def test_units_lie_where_the_convolutions_hear(
     assert model(torch.zeros(1, 16000), torch.ones(1))[0].shape[1] == n_frames
 
 
+@pytest.mark.parametrize("output", [1, "weighted"])
+def test_a_model_that_is_cut_or_summed_is_refused(tmp_path, output):
+    with pytest.raises(ValueError, match="with all its layers"):
+        MaskedWaveforms(encoder(tmp_path, output=output), FixedSpans(0.5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_is_guessed_as_if_it_were_alone(tmp_path, kind):
+    write_tiny(tmp_path, kind, hidden_size=16)
+    model = PretrainedEncoder(str(tmp_path), spec_augment=True)
+    mask = torch.zeros(2, 24, dtype=torch.bool)
+    mask[:, 3:9] = True
+    wavs = torch.randn(2, 8000)
+    net = MaskedWaveforms(model, Given(mask)).eval()
+    out = net(wavs, torch.tensor([1.0, 0.5]))
+    net.policy = Given(mask[1:, :12])
+    alone = net(wavs[1:, :4000], torch.ones(1))
+    n = int(alone.counts[0])
+    assert n == int(out.counts[1]) == 12
+    assert (out.guess[1, :n] - alone.guess[0]).abs().max() < 1e-5
+
+
+def test_other_rates_are_named(tmp_path):
+    net = MaskedWaveforms(encoder(tmp_path), FixedSpans(0.5))
+    begins = torch.zeros(1, 26, dtype=torch.bool)
+    with pytest.raises(ValueError, match="26 frames of boundaries beside 51"):
+        net(torch.randn(1, 8000), torch.ones(1), begins)
+    write_tiny(
+        tmp_path / "b", "hubert", 16, conv_kernel=(10,), conv_stride=(40,)
+    )
+    odd = PretrainedEncoder(str(tmp_path / "b"), spec_augment=True)
+    with pytest.raises(ValueError, match="frames of this model are 2.5 ms"):
+        MaskedWaveforms(odd, FixedSpans(0.5))(
+            torch.randn(1, 800), torch.ones(1)
+        )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_read_as_any_source(tmp_path, kind):
     net = encoder(tmp_path / "a", kind).eval()
@@ -144,6 +181,7 @@ def test_what_is_written_is_read_as_any_source(tmp_path, kind):
     read = PretrainedEncoder(str(tmp_path / "b")).eval()
     config = json.loads((tmp_path / "b/config.json").read_text())
     assert config["apply_spec_augment"] is True
+    assert config["layerdrop"] == 0.1
     wavs = torch.randn(1, 8000)
     ours, theirs = (x(wavs, torch.ones(1))[0] for x in (net, read))
     assert torch.equal(ours, theirs)

@@ -27,8 +27,11 @@ from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.settings import check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
-from speechbrain_privacy.experiments import choose_manifests, fit
-from speechbrain_privacy.masking.evaluation import evaluate_detectors
+from speechbrain_privacy.experiments import choose_manifests, fit, identity
+from speechbrain_privacy.masking.evaluation import (
+    check_scored,
+    evaluate_detectors,
+)
 from speechbrain_privacy.report.boundaries import format_detectors
 
 SPLITS = ("train", "valid", "test")
@@ -62,6 +65,8 @@ if __name__ == "__main__":
     )
     test = data.manifests["test"]
     alignments = load_alignments(hparams["alignments"], [test])
+    if alignments:
+        check_scored(test, alignments, hparams["rates"])
 
     brain = hparams["brain"](
         modules=hparams["modules"],
@@ -87,12 +92,17 @@ if __name__ == "__main__":
             rates=hparams["rates"],
             sample_rate=hparams["sample_rate"],
             seed=hparams["seed"],
-            weights=best.paramfiles["encoder"],
+            learnt_from=best.paramfiles["encoder"],
         )
         print(f"\n{format_detectors(found)}")
         write_json(
             Path(hparams["output_folder"]) / "boundaries.json",
-            [{**row, "report": asdict(row["report"])} for row in found],
+            {
+                **identity(brain, data, hparams["name"], hparams["seed"]),
+                "detectors": [
+                    {**row, "report": asdict(row["report"])} for row in found
+                ],
+            },
         )
 
     # A process that just ends can be aborted by the threads of its group.
