@@ -153,7 +153,7 @@ def main(arguments=None):
     )
     boundaries.add_argument(
         "--learnt_from",
-        help="encoder.ckpt of a detector that has learnt, to be scored too",
+        help="run of a detector that has learnt, to be scored too",
     )
     boundaries.add_argument(
         "--sample_rate", type=int, default=16000, help="of the audio"

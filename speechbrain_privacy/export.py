@@ -17,6 +17,7 @@ from speechbrain_privacy.dataio.tokenizer import BLANK
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.lobes.frontends import Subsampling
 from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
+from speechbrain_privacy.nnet.weights import merged_weights
 from speechbrain_privacy.runs import reads_words, reopen
 
 #: Log-probabilities may differ by this much: sums are taken in another order.
@@ -329,6 +330,6 @@ def _fill_conformer(encoder, stock):
 
 @torch.no_grad()
 def _fill_pretrained(encoder, stock):
-    stock["wrapped"].model.load_state_dict(encoder.plain_weights())
+    stock["wrapped"].model.load_state_dict(merged_weights(encoder.model))
     if encoder.sum is not None:
         stock["wrapped"].weights.copy_(encoder.sum.scores)

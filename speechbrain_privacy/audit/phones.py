@@ -109,6 +109,28 @@ class PhoneProbe:
             found[name] = score(*labelled)
         return found
 
+    def check(self, manifest, alignments):
+        """Finds before a long training that there is nothing to probe.
+
+        Arguments
+        ---------
+        manifest : Manifest
+            Of the utterances to be tested on.
+        alignments : dict
+
+        Raises
+        ------
+        ValueError
+            If there are fewer speakers than folds.
+        """
+        rows = [row for row in manifest.rows if row["ID"] in alignments]
+        n = len({row.get("spk_id", "") for row in rows})
+        if self.folds and n < self.folds:
+            raise ValueError(
+                f"{manifest.path}: {n} speakers with aligned utterances are "
+                f"fewer than {self.folds} folds"
+            )
+
     def score(self, train, test):
         """One probe.
 

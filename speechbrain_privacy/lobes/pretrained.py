@@ -23,6 +23,7 @@ from speechbrain_privacy.nnet.layers import (
     normalised,
 )
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
+from speechbrain_privacy.nnet.weights import merged_weights
 
 LAST, WEIGHTED = "last", "weighted"
 #: In a checkpoint: which weights it began with.
@@ -336,39 +337,9 @@ class PretrainedEncoder(torch.nn.Module):
         model = getattr(self.model, "adapted_model", self.model)
         model.config.apply_spec_augment = True
         model.config.layerdrop = self.layerdrop
-        model.save_pretrained(folder, state_dict=self.plain_weights())
+        model.save_pretrained(folder, state_dict=merged_weights(self.model))
         self.extractor.save_pretrained(folder)
         model.config.layerdrop = 0.0
-
-    @torch.no_grad()
-    def plain_weights(self):
-        """The model's weights by the names of the hub.
-
-        Returns
-        -------
-        dict
-            With adapters added to the weights that they adapt (LoRA's are
-            products of two small matrices: Hu et al., ICLR 2022, equation 3).
-        """
-        model = getattr(self.model, "adapted_model", self.model)
-        found = model.state_dict()
-        for name, layer in model.named_modules():
-            if not isinstance(layer, LoRA):
-                continue
-            if not isinstance(layer.pretrained_module, torch.nn.Linear):
-                raise ValueError(
-                    f"{name} has an adapter and is not linear: they cannot "
-                    "become one"
-                )
-            down, up = layer.adapter_down_proj, layer.adapter_up_proj
-            kept = layer.pretrained_module.state_dict()
-            kept["weight"] = (
-                kept["weight"] + layer.scaling * up.weight @ down.weight
-            )
-            for part in layer.state_dict():
-                del found[f"{name}.{part}"]
-            found |= {f"{name}.{part}": x for part, x in kept.items()}
-        return found
 
     @mark_as_saver
     def save(self, path):

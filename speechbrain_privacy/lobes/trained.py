@@ -5,13 +5,11 @@ from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_privacy.nnet.weights import load_weights
+from speechbrain_privacy.nnet.weights import ENCODER, last_parts, load_weights
 
-#: Of a run: its values, its checkpoints, and the encoder in one of them.
-VALUES, SAVED, ENCODER = "hyperparams.yaml", "save", "encoder"
-BOTTLENECK = "bottleneck"
+#: Of a run: its values, and what may be in its checkpoints.
+VALUES, BOTTLENECK = "hyperparams.yaml", "bottleneck"
 
 
 class TrainedEncoder(torch.nn.Module):
@@ -136,13 +134,10 @@ def without_weights(values):
 
 
 def _last_encoder(folder):
-    saved = folder / SAVED
-    found = Checkpointer(saved).find_checkpoint() if saved.is_dir() else None
-    if found is None or ENCODER not in found.paramfiles:
-        raise FileNotFoundError(f"{folder} holds no checkpoint of an encoder")
-    if BOTTLENECK in found.paramfiles:
+    parts = last_parts(folder)
+    if BOTTLENECK in parts:
         raise ValueError(
             f"{folder}: a bottleneck follows the encoder, whose own frames "
             "are not what the run protects"
         )
-    return found.paramfiles[ENCODER]
+    return parts[ENCODER]

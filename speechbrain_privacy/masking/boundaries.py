@@ -38,8 +38,8 @@ class BoundaryDetector(torch.nn.Module):
     sample_rate : int
         In Hz.
     learnt_from : str or Path, optional
-        For ``"learnt"``: ``encoder.ckpt`` of a checkpoint of the recipe
-        ``boundaries``.
+        For ``"learnt"``: a run of the recipe ``boundaries``, or the
+        ``encoder.ckpt`` of one of its checkpoints.
 
     Raises
     ------
@@ -69,8 +69,9 @@ class BoundaryDetector(torch.nn.Module):
             )
         if (method == LEARNT) != bool(learnt_from):
             raise ValueError(
-                f"method is '{method}', learnt_from '{learnt_from or ''}': "
-                f"'{LEARNT}' needs a file, and nothing else does"
+                f"the detector is '{method}' and learnt_from is "
+                f"'{learnt_from or ''}': '{LEARNT}' needs the run of one, and "
+                "no other detector does"
             )
         if not 0 < rate < 1 / STEP:
             raise ValueError(f"rate is {rate} boundaries a second")

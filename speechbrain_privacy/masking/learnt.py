@@ -6,6 +6,7 @@ hears cepstra instead of samples, which is quicker by far.
 """
 
 import re
+from pathlib import Path
 
 import torch
 
@@ -16,7 +17,12 @@ from speechbrain_privacy.masking.cepstra import (
 )
 from speechbrain_privacy.nnet.layers import normalised
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
-from speechbrain_privacy.nnet.weights import load_weights, read_weights
+from speechbrain_privacy.nnet.weights import (
+    ENCODER,
+    last_parts,
+    load_weights,
+    read_weights,
+)
 
 #: Added to variances of cepstra.
 EPS = 1e-3
@@ -109,12 +115,15 @@ class FrameEncoder(torch.nn.Module):
         Arguments
         ---------
         path : str or Path
-            Of ``encoder.ckpt`` in a checkpoint of the recipe ``boundaries``.
+            Of a run of the recipe ``boundaries``, or of ``encoder.ckpt`` in
+            one of its checkpoints.
 
         Returns
         -------
         FrameEncoder
         """
+        if Path(path).is_dir():
+            path = last_parts(path)[ENCODER]
         found = read_weights(path)
         convs = [
             x.shape

@@ -1,9 +1,14 @@
-"""Weights in files, read without running any code."""
+"""Weights: in files, read without running any code, and in adapters."""
 
 import pickle
 from pathlib import Path
 
 import torch
+from speechbrain.nnet.adapters import LoRA
+from speechbrain.utils.checkpoints import Checkpointer
+
+#: Of a run: where its checkpoints are, and the encoder in them.
+SAVED, ENCODER = "save", "encoder"
 
 
 def read_weights(path):
@@ -39,6 +44,31 @@ def read_weights(path):
     return found
 
 
+def last_parts(run):
+    """Files of a run's last checkpoint.
+
+    Arguments
+    ---------
+    run : str or Path
+        Its output folder.
+
+    Returns
+    -------
+    dict
+        Name of what was saved -> path; ``encoder`` is among them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no checkpoint of an encoder.
+    """
+    saved = Path(run) / SAVED
+    found = Checkpointer(saved).find_checkpoint() if saved.is_dir() else None
+    if found is None or ENCODER not in found.paramfiles:
+        raise FileNotFoundError(f"{run} holds no checkpoint of an encoder")
+    return found.paramfiles
+
+
 def load_weights(module, path):
     """Puts a file's weights into a module.
 
@@ -65,3 +95,46 @@ def load_weights(module, path):
                 f"there and {shapes[1]} here"
             )
     module.load_state_dict(found)
+
+
+@torch.no_grad()
+def merged_weights(model):
+    """A model's weights without adapters, which become part of them.
+
+    Source: Hu et al., "LoRA: low-rank adaptation of large language models",
+    ICLR 2022, section 4.1.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        Perhaps a ``speechbrain.nnet.adapters.AdaptedModel``.
+
+    Returns
+    -------
+    dict
+        By the names that they have without adapters.
+
+    Raises
+    ------
+    ValueError
+        If something that is not linear has an adapter.
+    """
+    model = getattr(model, "adapted_model", model)
+    found = model.state_dict()
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LoRA):
+            continue
+        if not isinstance(layer.pretrained_module, torch.nn.Linear):
+            raise ValueError(
+                f"{name} has an adapter and is not linear: they cannot "
+                "become one"
+            )
+        down, up = layer.adapter_down_proj, layer.adapter_up_proj
+        kept = layer.pretrained_module.state_dict()
+        kept["weight"] = (
+            kept["weight"] + layer.scaling * up.weight @ down.weight
+        )
+        for part in layer.state_dict():
+            del found[f"{name}.{part}"]
+        found |= {f"{name}.{part}": x for part, x in kept.items()}
+    return found

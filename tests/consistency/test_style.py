@@ -25,7 +25,7 @@ ALLOWED = {
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
     "runs.py": {"audit", "dataio", "experiments", "lobes"},
-    "export.py": {"dataio", "lobes", "runs"},
+    "export.py": {"dataio", "lobes", "nnet", "runs"},
     "commands.py": {
         "audit",
         "export",

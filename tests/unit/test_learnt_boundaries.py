@@ -144,12 +144,14 @@ def test_other_files_are_refused(tmp_path):
         BoundaryDetector("learnt", learnt_from=path)
     with pytest.raises(FileNotFoundError, match="there are no weights"):
         BoundaryDetector("learnt", learnt_from=tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no checkpoint of an encoder"):
+        BoundaryDetector("learnt", learnt_from=tmp_path)
 
 
 def test_weights_and_method_go_together(trained):
-    with pytest.raises(ValueError, match="'learnt' needs a file"):
+    with pytest.raises(ValueError, match="'learnt' needs the run of one"):
         BoundaryDetector("learnt")
-    with pytest.raises(ValueError, match="and nothing else does"):
+    with pytest.raises(ValueError, match="and no other detector does"):
         BoundaryDetector("variance", learnt_from=trained)
 
 

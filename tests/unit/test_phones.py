@@ -113,3 +113,11 @@ def test_folds_judge_each_speaker_by_the_others():
         PhoneProbe({}, folds=7).score_folds((frames, phones, speakers))
     with pytest.raises(ValueError, match="2 or more"):
         PhoneProbe({}, folds=1)
+
+
+def test_too_few_speakers_are_told_before_a_training():
+    alignments = {"a": [(0.0, 1.0, "x")], "b": [(0.0, 0.5, "x")]}
+    PhoneProbe({}, folds=2).check(MANIFEST, alignments)
+    PhoneProbe({}).check(MANIFEST, alignments)
+    with pytest.raises(ValueError, match="m.csv: 2 speakers .* than 3 folds"):
+        PhoneProbe({}, folds=3).check(MANIFEST, alignments)

@@ -79,6 +79,8 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     probed = data.manifests.get("probe", data.manifests["test"])
     aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
     alignments = load_alignments(hparams["alignments"], [*aligned, probed])
+    if alignments:
+        hparams["probe"].check(probed, alignments)
     check_balance(data.manifests["train"], hparams["balance"])
     check_audit(hparams["audit"], learn, data.manifests["test"])
     if hparams["reader"]:
