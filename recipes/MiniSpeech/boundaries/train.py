@@ -34,7 +34,7 @@ from speechbrain_privacy.masking.evaluation import (
 )
 from speechbrain_privacy.report.boundaries import format_detectors
 
-SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test", "probe")
 
 if __name__ == "__main__":
     # Other recipes link to this script; what prepares a corpus lies beside it.
@@ -56,6 +56,8 @@ if __name__ == "__main__":
         hparams["manifest_folder"],
         hparams["prepare"],
     )
+    if not hparams["alignments"]:
+        manifests.pop("probe", None)
     data = load_speech_data(
         manifests,
         hparams["attributes"],
@@ -63,10 +65,10 @@ if __name__ == "__main__":
         data_folder=hparams["data_folder"],
         sample_rate=hparams["sample_rate"],
     )
-    test = data.manifests["test"]
-    alignments = load_alignments(hparams["alignments"], [test])
+    probed = data.manifests.get("probe", data.manifests["test"])
+    alignments = load_alignments(hparams["alignments"], [probed])
     if alignments:
-        check_scored(test, alignments, hparams["rates"])
+        check_scored(probed, alignments, hparams["rates"])
 
     brain = hparams["brain"](
         modules=hparams["modules"],
@@ -87,7 +89,7 @@ if __name__ == "__main__":
     if if_main_process() and alignments:
         best = brain.checkpointer.find_checkpoint()
         found = evaluate_detectors(
-            test,
+            probed,
             alignments,
             rates=hparams["rates"],
             sample_rate=hparams["sample_rate"],
