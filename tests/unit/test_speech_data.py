@@ -44,7 +44,7 @@ def test_another_corpus_in_the_same_folder_is_refused(toy_corpus, tmp_path):
 
 def test_boundaries_come_with_the_data(toy_corpus, tmp_path):
     detector = BoundaryDetector(rate=5.0)
-    data = load(toy_corpus, tmp_path, begins=StoredBoundaries(detector))
+    data = load(toy_corpus, tmp_path, begins=StoredBoundaries(lambda: detector))
     known = stored_boundaries(data.manifests["train"], detector)
     items = [data.datasets["train"][i] for i in range(2)]
     batch = PaddedBatch(items)
