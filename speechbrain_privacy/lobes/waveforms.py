@@ -7,11 +7,9 @@ from speechbrain_privacy.lobes.objectives import (
     check_rates,
     fitted,
 )
+from speechbrain_privacy.masking.cepstra import frame_step
 from speechbrain_privacy.masking.policies import slowed
 from speechbrain_privacy.nnet.pooling import frame_counts
-
-#: Frames a second of what detectors find.
-DETECTED = 100
 
 
 class MaskedWaveforms(torch.nn.Module):
@@ -91,7 +89,7 @@ class MaskedWaveforms(torch.nn.Module):
         counts = self.encoder.frames(frame_counts(lengths, wavs.shape[1]))
         n_frames = int(self.encoder.frames(torch.tensor(wavs.shape[1])))
         stride, first = self.encoder.tenths
-        hop = self.encoder.sample_rate // DETECTED
+        hop = frame_step(self.encoder.sample_rate)
         check_rates(wavs.shape[1] // hop + 1, begins, speech)
         if begins is not None:
             begins = fitted(slowed(begins[:, first:], stride), n_frames)

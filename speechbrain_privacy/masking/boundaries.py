@@ -8,10 +8,11 @@ import torch
 
 from speechbrain_privacy.masking.cepstra import (
     STEP,
+    LevelledCepstra,
     mean_difference,
     spectral_transition,
 )
-from speechbrain_privacy.masking.learnt import FrameEncoder, LevelledCepstra
+from speechbrain_privacy.masking.learnt import FrameEncoder
 from speechbrain_privacy.masking.segmentation import least_variance
 from speechbrain_privacy.nnet.pooling import frames_mask
 

@@ -132,6 +132,42 @@ class CepstralFrames(torch.nn.Module):
         return torch.log(power.transpose(1, 2) @ self.mel + FLOOR) @ self.dct
 
 
+class LevelledCepstra(torch.nn.Module):
+    """Waveforms, at any level -> cepstra, 100 a second.
+
+    Arguments
+    ---------
+    sample_rate : int
+        In Hz.
+
+    Example
+    -------
+    >>> LevelledCepstra()(torch.rand(2, 16000), torch.ones(2)).shape
+    torch.Size([2, 101, 13])
+    """
+
+    def __init__(self, sample_rate=16000):
+        super().__init__()
+        self.frames = CepstralFrames(sample_rate)
+
+    @property
+    def output_size(self):
+        """Cepstra of a frame."""
+        return self.frames.dct.shape[1]
+
+    def counted(self, wavs, lengths=None):
+        """Cepstra, and each row's valid samples and frames ``[batch]``."""
+        wavs, samples, counts = without_padding(
+            wavs.float(), lengths, self.frames.hop
+        )
+        with torch.autocast(wavs.device.type, enabled=False):
+            return self.frames(levelled(wavs, samples)), samples, counts
+
+    def forward(self, wavs, lengths=None):
+        """``wavs [batch, samples]`` -> ``[batch, frames, 13]``."""
+        return self.counted(wavs, lengths)[0]
+
+
 def mean_difference(x, counts, width=3):
     """How far the mean frames left and right of each frame lie apart.
 

@@ -49,6 +49,7 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     if row["Task"] == "Boundaries":
         found = json.loads((tmp_path / "boundaries.json").read_text())
         assert found["seed"] == 1234 and found["train"] != found["test"]
+        assert found["scored"] == found["test"]  # no manifest of its own here
         found = found["detectors"]
         names = [detector["name"] for detector in found]
         assert names[-3:] == ["learnt", "uniform", "random"]

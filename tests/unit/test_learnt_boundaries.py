@@ -11,11 +11,9 @@ from speechbrain_privacy.dataio.manifest import read_manifest, write_manifest
 from speechbrain_privacy.lobes.next_frame import NextFrame
 from speechbrain_privacy.masking import store
 from speechbrain_privacy.masking.boundaries import BoundaryDetector
+from speechbrain_privacy.masking.cepstra import LevelledCepstra
 from speechbrain_privacy.masking.evaluation import check_scored
-from speechbrain_privacy.masking.learnt import (
-    FrameEncoder,
-    LevelledCepstra,
-)
+from speechbrain_privacy.masking.learnt import FrameEncoder
 
 FREQUENCIES = (300, 1200, 500, 2500, 800, 3500, 400, 1800)
 

@@ -87,20 +87,20 @@ if __name__ == "__main__":
     )
 
     if if_main_process() and alignments:
-        best = brain.checkpointer.find_checkpoint()
         found = evaluate_detectors(
             probed,
             alignments,
             rates=hparams["rates"],
             sample_rate=hparams["sample_rate"],
             seed=hparams["seed"],
-            learnt_from=best.paramfiles["encoder"],
+            learnt_from=hparams["output_folder"],
         )
         print(f"\n{format_detectors(found)}")
         write_json(
             Path(hparams["output_folder"]) / "boundaries.json",
             {
                 **identity(brain, data, hparams["name"], hparams["seed"]),
+                "scored": probed.fingerprint(),
                 "detectors": [
                     {**row, "report": asdict(row["report"])} for row in found
                 ],
