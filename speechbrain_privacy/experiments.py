@@ -281,11 +281,11 @@ def evaluate_pretraining(
             results["curve"] = [
                 {
                     **kept,
-                    "error": phones([probe.curve])[probe.curve]["error"][
-                        "value"
-                    ],
+                    "error": found["error"]["value"],
+                    "by_speaker": found["by_speaker"],
                 }
                 for kept in brain.milestones.revisit(encoder)
+                for found in [phones([probe.curve])[probe.curve]]
             ]
         write_json(Path(output_folder) / RESULTS, results)
     if transcripts is not None:
