@@ -8,24 +8,79 @@ compares machines, not methods.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import trapezoid
-from scipy.stats import t as student_t
+
+from speechbrain_privacy.metrics.uncertainty import speaker_draws
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One training run, checked on creation.
+
+    Arguments
+    ---------
+    costs, errors : sequence of float
+        Costs are positive and rise; errors in percent.
+    speakers : sequence of str, optional
+        On whom the errors were made.
+    wrong, asked : array_like, optional
+        ``[points, speakers]``: at each cost, what of each speaker was wrong,
+        of how much.
+
+    Example
+    -------
+    >>> Curve([1, 10], [50.0, 30.0]).costs
+    array([ 1., 10.])
+    """
+
+    costs: np.ndarray
+    errors: np.ndarray
+    speakers: tuple = ()
+    wrong: np.ndarray | None = None
+    asked: np.ndarray | None = None
+
+    def __post_init__(self):
+        costs, errors = checked_curve(self.costs, self.errors)
+        object.__setattr__(self, "costs", costs)
+        object.__setattr__(self, "errors", errors)
+        if self.speakers:
+            shape = len(costs), len(self.speakers)
+            for name in ("wrong", "asked"):
+                counts = np.asarray(getattr(self, name), float)
+                if counts.shape != shape:
+                    raise ValueError(
+                        f"{name} is {list(counts.shape)}, not [points, "
+                        f"speakers] {list(shape)}"
+                    )
+                object.__setattr__(self, name, counts)
 
 
 @dataclass(frozen=True)
-class CostRatio:
-    """``value`` times the cost of the other method, with a 95 % interval.
+class Ratio:
+    """``value`` times as much, with an interval where it is known.
 
-    ``never`` runs of both did not reach the target; where there are any, no
-    ratio is given: the mean of those that did would flatter.
+    Infinity where the target is never reached.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
-    never: int
-    n_runs: int
-    n_other: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class CostComparison:
+    """A method beside another, each the mean of its runs.
+
+    ``cost`` is what it takes to get to the error ``target``, ``ratio`` that
+    beside the other's; ``area`` the mean error over the logarithm of the cost
+    where both curves are, ``areas`` that beside the other's (None where they
+    nowhere are together).
+    """
+
+    target: float
+    cost: float
+    ratio: Ratio
+    area: float | None
+    areas: Ratio | None
 
 
 def checked_curve(costs, errors):
@@ -74,15 +129,24 @@ def cost_to_target(costs, errors, target):
     inf
     """
     costs, errors = checked_curve(costs, errors)
+    return float(np.exp(_log_reached(np.log(costs), errors, target)))
+
+
+def _log_reached(logs, errors, target):
+    """``[..., points]`` and targets ``[...]`` -> logarithms of costs."""
+    target = np.asarray(target)[..., None]
     reached = errors <= target
-    if not reached.any():
-        return float("inf")
-    i = int(reached.argmax())
-    if i == 0:
-        return float(costs[0])
-    part = (errors[i - 1] - target) / (errors[i - 1] - errors[i])
-    logs = np.log(costs[i - 1 : i + 1])
-    return float(np.exp(logs[0] + part * (logs[1] - logs[0])))
+    at = reached.argmax(-1)[..., None]
+    before = np.maximum(at - 1, 0)
+
+    def take(x, i):
+        return np.take_along_axis(x, i, -1)
+
+    fallen = take(errors, before) - take(errors, at)
+    part = (take(errors, before) - target) / np.where(at > 0, fallen, 1.0)
+    there = take(logs, before) + part * (take(logs, at) - take(logs, before))
+    there = np.where(at > 0, there, logs[..., :1])
+    return np.where(reached.any(-1), there[..., 0], np.inf)
 
 
 def area(costs, errors, low, high):
@@ -110,56 +174,138 @@ def area(costs, errors, low, high):
             f"the curve reaches from {costs[0]:g} to {costs[-1]:g}, not from "
             f"{low:g} to {high:g}"
         )
-    inside = (costs > low) & (costs < high)
-    logs = np.log(np.concatenate([[low], costs[inside], [high]]))
-    values = np.interp(logs, np.log(costs), errors)
-    return float(trapezoid(values, logs) / (logs[-1] - logs[0]))
+    return float(_log_area(np.log(costs), errors, np.log(low), np.log(high)))
 
 
-def cost_ratio(runs, others, target):
-    """How much a method costs beside another until an error is reached.
+def _log_area(logs, errors, low, high):
+    """``[..., points]`` and ends ``[...]`` -> mean errors between them."""
+    low, high = np.asarray(low)[..., None], np.asarray(high)[..., None]
+    x0, x1 = logs[..., :-1], logs[..., 1:]
+    y0, y1 = errors[..., :-1], errors[..., 1:]
+    begin, end = np.clip(low, x0, x1), np.clip(high, x0, x1)
+    # Of a straight line the mean is where its middle is.
+    middles = y0 + ((begin + end) / 2 - x0) / (x1 - x0) * (y1 - y0)
+    return ((end - begin) * middles).sum(-1) / (high - low)[..., 0]
+
+
+def mean_curve(runs):
+    """What the runs of one method went through on average.
 
     Arguments
     ---------
-    runs, others : list of tuple
-        Curves ``(costs, errors)``, one for each seed of the methods, two or
-        more each.
-    target : float
-        Error to be reached.
+    runs : list of Curve
+        One for each seed, each with as many points.
 
     Returns
     -------
-    CostRatio
-        Of the geometric means, with Welch's interval of the logarithms.
-        Below 1 the first method is cheaper.
+    Curve
+        Geometric means of the costs, means of the errors.
+    """
+    if len({len(run.costs) for run in runs}) != 1:
+        raise ValueError("the runs of a method have curves of other lengths")
+    logs, errors = np.log([r.costs for r in runs]), [r.errors for r in runs]
+    return Curve(np.exp(logs.mean(0)), np.mean(errors, 0))
+
+
+def compare_costs(runs, others, target=None, n_draws=1000, seed=0, level=0.95):
+    """What an error costs with one method, beside another.
+
+    Intervals are those of a bootstrap over training seeds and speakers: the
+    same speakers are drawn for all runs of both methods, since these share
+    what is hard about them, and of each method's seeds one fewer than there
+    are (as many would make their variance too small: by a third, for three).
+    With one run of a method nothing is known of other seeds, and the interval
+    is over speakers alone.
+
+    Arguments
+    ---------
+    runs, others : list of Curve
+        Of the two methods, one for each seed.
+    target : float, optional
+        Error to be reached; default: what the others reach in the end, in
+        each draw anew.
+    n_draws, seed
+        Of the bootstrap.
+    level : float
+
+    Returns
+    -------
+    CostComparison
+        Ratios below 1 speak for the first method. Without intervals where
+        errors are not known by speaker.
 
     Example
     -------
-    >>> fast = [([1, 10], [50.0, 20.0]), ([1.1, 11], [50.0, 20.0])]
-    >>> slow = [([2, 20], [50.0, 20.0]), ([2.2, 22], [50.0, 20.0])]
-    >>> round(cost_ratio(fast, slow, 30.0).value, 6)
-    0.5
+    >>> fast = [Curve([1, 10], [50.0, 20.0])]
+    >>> slow = [Curve([2, 20], [50.0, 20.0])]
+    >>> found = compare_costs(fast, slow)
+    >>> found.target, round(found.cost, 6), round(found.ratio.value, 6)
+    (20.0, 10.0, 0.5)
     """
-    if min(len(runs), len(others)) < 2:
-        raise ValueError("a ratio with an interval needs two runs of each")
-    costs = [
-        np.array([cost_to_target(*curve, target) for curve in curves])
-        for curves in (runs, others)
-    ]
-    never = int(sum(np.isinf(some).sum() for some in costs))
-    sizes = len(runs), len(others)
-    if never:
-        return CostRatio(None, None, None, never, *sizes)
-    logs = [np.log(some) for some in costs]
-    apart = logs[0].mean() - logs[1].mean()
-    parts = [some.var(ddof=1) / len(some) for some in logs]
-    error = np.sqrt(sum(parts))
-    width = 0.0
-    if error > 0:
-        freedom = error**4 / sum(
-            part**2 / (len(some) - 1)
-            for part, some in zip(parts, logs, strict=True)
+    means = [mean_curve(some) for some in (runs, others)]
+    whole = [(np.log(mean.costs), mean.errors) for mean in means]
+    cost, ratio, mean, areas = _compared(*whole, target)
+    ends = [(None, None)] * 2
+    if draws := _drawn(runs, others, n_draws, seed):
+        _, ratios, _, others_areas = _compared(*draws, target)
+        ends = [_ends(some, level) for some in (ratios, others_areas)]
+    together = not np.isnan(mean)
+    return CostComparison(
+        float(means[1].errors[-1] if target is None else target),
+        float(cost),
+        Ratio(float("inf") if np.isnan(ratio) else float(ratio), *ends[0]),
+        float(mean) if together else None,
+        Ratio(float(areas), *ends[1]) if together else None,
+    )
+
+
+def _compared(own, other, target):
+    """Cost to the target and area, each also beside the other's."""
+    if target is None:
+        target = other[1][..., -1]
+    logs = [_log_reached(*curve, target) for curve in (own, other)]
+    # Where neither arrives there is nothing to compare.
+    with np.errstate(invalid="ignore"):
+        apart = np.exp(logs[0] - logs[1])
+    low = np.maximum(own[0][..., 0], other[0][..., 0])
+    high = np.minimum(own[0][..., -1], other[0][..., -1])
+    high = np.where(low < high, high, np.nan)
+    areas = [_log_area(*curve, low, high) for curve in (own, other)]
+    return np.exp(logs[0]), apart, areas[0], areas[0] / areas[1]
+
+
+def _drawn(runs, others, n_draws, seed):
+    """Both methods' mean curves in each draw, ``[draws, points]``."""
+    speakers = {run.speakers for run in (*runs, *others)}
+    if len(speakers) != 1 or len(next(iter(speakers))) < 2:
+        return None
+    weights = speaker_draws(len(speakers.pop()), n_draws, seed)
+    rng = np.random.default_rng([seed, 1])
+    curves = []
+    for some in (runs, others):
+        few = max(1, len(some) - 1)
+        chosen = rng.integers(len(some), size=(n_draws, few))
+        logs = np.log([run.costs for run in some])[chosen].mean(1)
+        errors = np.stack(
+            [
+                100 * (weights @ run.wrong.T) / (weights @ run.asked.T)
+                for run in some
+            ],
+            1,
         )
-        width = float(student_t.ppf(0.975, freedom) * error)
-    low, value, high = np.exp([apart - width, apart, apart + width]).tolist()
-    return CostRatio(value, low, high, 0, *sizes)
+        errors = np.take_along_axis(errors, chosen[:, :, None], 1).mean(1)
+        curves.append((logs, errors))
+    return curves
+
+
+def _ends(values, level):
+    """Percentiles; draws that have no value are no evidence for either."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None, None
+    tail = (1 - level) / 2
+    # Without interpolation: some may be infinite.
+    return (
+        float(np.quantile(values, tail, method="lower")),
+        float(np.quantile(values, 1 - tail, method="higher")),
+    )

@@ -8,6 +8,7 @@ from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.pretraining import (
     COSTS_HEADER,
+    METHOD,
     cost_lines,
     curves,
     letter_lines,
@@ -139,8 +140,7 @@ def write_page(runs, path, comparison=""):
             _table(COSTS_HEADER, lines),
             _note(
                 "Target: the phone error that the first model reaches in the "
-                "end with each of its seeds. Operations of training; ratios of geometric means with "
-                "Welch's 95 % interval over seeds."
+                f"end. {METHOD}"
             ),
             _picture(
                 plots.costs(curves(runs)),

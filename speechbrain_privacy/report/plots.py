@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
+from speechbrain_privacy.metrics.efficiency import mean_curve
 from speechbrain_privacy.report.summary import GUESSING
 
 MARKERS = {"encoder": "o", "posteriors": "s"}
@@ -109,7 +110,7 @@ def costs(curves):
     Arguments
     ---------
     curves : dict
-        Model -> ``(costs, errors)`` for each seed: ``pretraining.curves``.
+        Model -> a ``Curve`` for each seed: ``pretraining.curves``.
 
     Returns
     -------
@@ -117,12 +118,13 @@ def costs(curves):
     """
     figure, axes = _axes()
     for i, (name, some) in enumerate(curves.items()):
-        for x, y in some:
-            axes.plot(x, y, color=f"C{i}", lw=0.7, alpha=0.5)
-        if len({len(x) for x, _ in some}) == 1:
+        for run in some:
+            axes.plot(run.costs, run.errors, color=f"C{i}", lw=0.7, alpha=0.5)
+        if len({len(run.costs) for run in some}) == 1:
+            mean = mean_curve(some)
             axes.plot(
-                np.exp(np.mean([np.log(x) for x, _ in some], axis=0)),
-                np.mean([y for _, y in some], axis=0),
+                mean.costs,
+                mean.errors,
                 color=f"C{i}",
                 marker="o",
                 markersize=4,

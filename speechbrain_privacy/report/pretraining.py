@@ -2,12 +2,7 @@
 
 import statistics
 
-from speechbrain_privacy.metrics.efficiency import (
-    area,
-    checked_curve,
-    cost_ratio,
-    cost_to_target,
-)
+from speechbrain_privacy.metrics.efficiency import Curve, compare_costs
 from speechbrain_privacy.report.tables import format_lines
 
 COSTS_HEADER = (
@@ -17,12 +12,19 @@ COSTS_HEADER = (
     "TFLOP to target",
     "beside the first",
     "mean over log-cost %",
+    "mean beside the first",
 )
 TERA = 1e12
+METHOD = (
+    "Training operations only, of all steps; of the mean curve of all seeds. "
+    "Beside the first: ratios with 95 % intervals of a bootstrap over seeds "
+    "(over speakers alone where one of both has one seed) and the speakers "
+    "they share."
+)
 
 
 def curves(runs):
-    """Model -> a curve ``(operations, phone errors)`` for each seed.
+    """Model -> a ``Curve`` of phone errors over operations for each seed.
 
     Arguments
     ---------
@@ -37,18 +39,30 @@ def curves(runs):
     for run in runs:
         points = [p for p in run.get("curve", ()) if p.get("flops")]
         if points:
-            curve = checked_curve(
-                [p["flops"] for p in points], [p["error"] for p in points]
-            )
-            found.setdefault(run["name"], []).append(curve)
+            found.setdefault(run["name"], []).append(_curve(points))
     return found
+
+
+def _curve(points):
+    costs = [point["flops"] for point in points]
+    errors = [point["error"] for point in points]
+    counts = [point.get("by_speaker") for point in points]
+    # Runs of older versions did not keep them.
+    if not all(counts):
+        return Curve(costs, errors)
+    speakers = tuple(sorted(counts[0]))
+    wrong, asked = (
+        [[point[speaker][i] for speaker in speakers] for point in counts]
+        for i in range(2)
+    )
+    return Curve(costs, errors, speakers, wrong, asked)
 
 
 def cost_lines(runs):
     """One line of cells for each model that has curves.
 
-    The target is what the first model reaches in the end with each of its
-    seeds: the worst of them.
+    The target is what the first model reaches in the end, on average over its
+    seeds.
 
     Arguments
     ---------
@@ -59,51 +73,61 @@ def cost_lines(runs):
     list of tuple
     """
     found = curves(runs)
-    if not found:
-        return []
-    first = next(iter(found.values()))
-    target = _target(found)
-    # Where all curves are.
-    every = [curve for some in found.values() for curve in some]
-    low = max(costs[0] for costs, _ in every)
-    high = min(costs[-1] for costs, _ in every)
     lines = []
     for name, some in found.items():
-        reached = [cost_to_target(*curve, target) for curve in some]
-        cheapest = [c / TERA for c in reached if c != float("inf")]
-        told = _spread(cheapest) if cheapest else "never"
-        if cheapest and len(cheapest) < len(some):
-            told += f" ({len(cheapest)} of {len(some)})"
-        areas = "-"
-        if low < high:
-            areas = _spread([area(*curve, low, high) for curve in some])
+        first = next(iter(found.values()))
         lines.append(
             (
                 name,
-                _spread([errors[-1] for _, errors in some]),
-                _spread([costs[-1] / TERA for costs, _ in some]),
-                told,
-                _beside(some, first, target),
-                areas,
+                _spread([run.errors[-1] for run in some]),
+                _spread([run.costs[-1] / TERA for run in some]),
+                *_beside(some, first),
             )
         )
     return lines
 
 
-def _target(found):
-    """What the first model of ``curves`` ends at, with its worst seed."""
-    return max(errors[-1] for _, errors in next(iter(found.values())))
+def target(runs):
+    """The phone error that costs are told for, and the model that sets it.
+
+    Arguments
+    ---------
+    runs : list of dict
+
+    Returns
+    -------
+    tuple or None
+    """
+    for name, some in curves(runs).items():
+        return float(statistics.mean(run.errors[-1] for run in some)), name
+    return None
 
 
-def _beside(some, first, target):
-    if some is first:
+def _beside(some, first):
+    """Cost to the target and area, each with its ratio to the first model."""
+    if len({len(run.costs) for run in (*some, *first)}) != 1:
+        return ("-",) * 4
+    found = compare_costs(some, first)
+    cost = "never" if found.cost == float("inf") else f"{found.cost / TERA:.1f}"
+    if found.area is None:
+        return cost, _ratio(found.ratio, some is first), "-", "-"
+    return (
+        cost,
+        _ratio(found.ratio, some is first),
+        f"{found.area:.1f}",
+        _ratio(found.areas, some is first),
+    )
+
+
+def _ratio(ratio, same):
+    if same:
         return "1"
-    if min(len(some), len(first)) < 2:
-        return "-"
-    ratio = cost_ratio(some, first, target)
-    if ratio.value is None:
-        return "-"
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    ends = ratio.value, ratio.low, ratio.high
+    value, *ends = (
+        "never" if x == float("inf") else f"{x:.2f}" if x is not None else x
+        for x in ends
+    )
+    return value if None in ends else f"{value} [{', '.join(ends)}]"
 
 
 def describe_costs(runs, style="text"):
@@ -122,13 +146,11 @@ def describe_costs(runs, style="text"):
     lines = cost_lines(runs)
     if not lines:
         return ""
-    target = _target(curves(runs))
-    table = format_lines([COSTS_HEADER, *lines], style)
+    error, name = target(runs)
     return (
-        f"{table}\n\nTarget: {target:.1f} % phone error, which {lines[0][0]} "
-        "reaches in the end with each of its seeds. Training operations only, "
-        "of all steps. Beside the first: ratio of geometric means, Welch's "
-        "95 % interval over seeds."
+        f"{format_lines([COSTS_HEADER, *lines], style)}\n\n"
+        f"Target: {error:.1f} % phone error, what {name} reaches in the end, "
+        f"on average over its seeds. {METHOD}"
     )
 
 

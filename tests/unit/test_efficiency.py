@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_ind
 
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.brains.meter import (
@@ -20,8 +19,9 @@ from speechbrain_privacy.brains.meter import (
 )
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.metrics.efficiency import (
+    Curve,
     area,
-    cost_ratio,
+    compare_costs,
     cost_to_target,
 )
 
@@ -176,33 +176,116 @@ def test_area_by_hand():
         area(costs, errors, 1, 1000)
 
 
-def runs_at(*factors):
-    return [
-        ([c * factor for c in (1, 10, 100)], [60, 40, 20]) for factor in factors
-    ]
+COSTS, ERRORS = (1, 10, 100), (60.0, 40.0, 20.0)
 
 
-def test_cost_ratio_knows_its_uncertainty():
-    ones, threes = runs_at(0.8, 1.0, 1.25), runs_at(2.4, 3.0, 3.75)
-    found = cost_ratio(ones, threes, 30)
-    assert found.value == pytest.approx(1 / 3)
-    # Welch's t of the logarithms, by scipy.
-    logs = [np.log([0.8, 1.0, 1.25]), np.log([2.4, 3.0, 3.75])]
-    interval = ttest_ind(*logs, equal_var=False).confidence_interval()
-    assert (found.low, found.high) == pytest.approx(tuple(np.exp(interval)))
-    assert found.never == 0
-    same = cost_ratio(runs_at(1.0, 1.0), runs_at(2.0, 2.0), 30)
-    assert (same.value, same.low, same.high) == pytest.approx((0.5,) * 3)
+def run_at(factor, offsets=None, errors=ERRORS):
+    """A run at ``factor`` times the costs, whose speakers lie ``offsets``
+    around its errors, or with no speakers at all."""
+    costs = [factor * cost for cost in COSTS]
+    if offsets is None:
+        return Curve(costs, errors)
+    wrong = 10 * (np.array(errors)[:, None] + np.array(offsets))
+    return Curve(
+        costs,
+        wrong.mean(1) / 10,
+        tuple(f"s{i}" for i in range(len(offsets))),
+        wrong,
+        np.full(wrong.shape, 1000.0),
+    )
 
 
-def test_a_run_that_never_arrives_is_not_left_out():
-    lost = ([1, 10], [60, 50])
-    ones, threes = runs_at(0.8, 1.0, 1.25), runs_at(2.4, 3.0, 3.75)
-    found = cost_ratio([*ones, lost], threes, 30)
-    assert (found.value, found.low, found.high) == (None, None, None)
-    assert found.never == 1
-    with pytest.raises(ValueError, match="two runs"):
-        cost_ratio(ones[:1], threes, 30)
+def test_what_is_compared_are_mean_curves():
+    ones = [run_at(0.5), run_at(2.0)]
+    threes = [run_at(3.0, errors=(60, 40, 24)), run_at(3.0)]
+    found = compare_costs(ones, threes)
+    assert found.target == pytest.approx(22)
+    assert found.cost == pytest.approx(10**1.9)
+    assert found.ratio.value == pytest.approx(10**1.9 / 300)
+    assert (found.ratio.low, found.ratio.high) == (None, None)
+    # Together from 3 to 100; the second rises by 2 % points at the end.
+    both = [area(COSTS, ERRORS, 3, 100)]
+    both.append(area([3, 30, 300], [60, 40, 22], 3, 100))
+    assert found.area == pytest.approx(both[0])
+    assert found.areas.value == pytest.approx(both[0] / both[1])
+    asked = compare_costs(ones, threes, target=30)
+    assert asked.ratio.value == pytest.approx(
+        10**1.5 / cost_to_target([3, 30, 300], [60, 40, 22], 30)
+    )
+
+
+def test_the_same_speakers_are_drawn_for_both():
+    offsets = np.linspace(-10, 10, 12)
+    halves = compare_costs([run_at(0.5, offsets)], [run_at(1.0, offsets)])
+    # Hard speakers are hard for both: nothing is left to be unsure of.
+    assert halves.ratio.value == pytest.approx(0.5)
+    assert (halves.ratio.low, halves.ratio.high) == pytest.approx((0.5, 0.5))
+    other = compare_costs([run_at(0.5, offsets[::-1])], [run_at(1.0, offsets)])
+    assert other.ratio.value == pytest.approx(0.5)
+    assert other.ratio.low < 0.3 < 0.7 < other.ratio.high
+    assert other.areas.low < other.areas.value < other.areas.high
+
+
+def test_seeds_are_drawn_too():
+    offsets = np.zeros(5)
+    seeds = [run_at(x, offsets) for x in (0.5, 1.0, 2.0)]
+    found = compare_costs(seeds, [run_at(1.0, offsets)] * 3)
+    assert found.ratio.value == pytest.approx(1)
+    # Two of three are drawn: at the ends twice the same.
+    assert (found.ratio.low, found.ratio.high) == pytest.approx((0.5, 2.0))
+    alone = compare_costs(seeds[:1], [run_at(1.0, offsets)])
+    assert (alone.ratio.low, alone.ratio.high) == pytest.approx((0.5, 0.5))
+
+
+def test_intervals_cover_what_is_true():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(60):
+        hard = rng.normal(0, 6, 20)
+
+        def runs(factor, hard=hard):
+            return [
+                run_at(
+                    factor * np.exp(rng.normal(0, 0.1)),
+                    hard + rng.normal(0, 2, 20) + rng.normal(0, 0.5),
+                )
+                for _ in range(3)
+            ]
+
+        ratio = compare_costs(runs(0.5), runs(1.0), n_draws=200).ratio
+        hits += ratio.low <= 0.5 <= ratio.high
+    # 95 % are meant; three seeds are few.
+    assert 48 <= hits <= 60
+
+
+def test_what_never_arrives_is_told():
+    offsets = np.linspace(-1, 1, 6)
+    lost = run_at(1.0, offsets, errors=(60, 50, 40))
+    found = compare_costs([lost], [run_at(1.0, offsets)])
+    assert found.cost == found.ratio.value == float("inf")
+    assert found.ratio.low == found.ratio.high == float("inf")
+    assert found.areas.value > 1
+    # One seed of two gets there; on average they do not, in some draws.
+    half = compare_costs([lost, run_at(0.5, offsets)], [run_at(1.0, offsets)])
+    assert half.ratio.value == half.ratio.high == float("inf")
+    assert half.ratio.low == pytest.approx(0.5, abs=0.1)
+    both = compare_costs([lost], [lost], target=1)
+    assert both.ratio.value == float("inf")
+    assert both.ratio.low is None
+    apart = compare_costs([run_at(1e-4)], [run_at(1.0)])
+    assert (apart.area, apart.areas) == (None, None)
+
+
+def test_speakers_must_be_the_same_for_an_interval():
+    few, more = run_at(0.5, np.zeros(4)), run_at(1.0, np.zeros(5))
+    found = compare_costs([few], [more])
+    assert found.ratio.value == pytest.approx(0.5)
+    assert found.ratio.low is None
+    assert compare_costs([few], [run_at(1.0)]).ratio.low is None
+    with pytest.raises(ValueError, match="points, speakers"):
+        Curve([1, 2], [3, 4], ("a", "b"), [[1, 2]], [[1, 2]])
+    with pytest.raises(ValueError, match="other lengths"):
+        compare_costs([few, Curve([1], [2])], [more])
 
 
 @pytest.mark.parametrize(

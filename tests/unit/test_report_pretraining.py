@@ -35,34 +35,38 @@ RUNS = [
 
 def test_cost_to_what_the_first_model_reaches():
     lines = {line[0]: line[1:] for line in cost_lines(RUNS)}
-    # The worst seed's 40 % is what both seeds reach, one of them sooner.
-    sooner = 10 ** (1 + 10 / 12)
-    assert lines["fixed"][0] == "39.0 +- 1.4"
-    assert lines["fixed"][3] == "1"
-    mean = (100 + sooner) / 2
-    assert float(lines["fixed"][2].split()[0]) == pytest.approx(mean, abs=0.1)
-    assert float(lines["half"][2].split()[0]) == pytest.approx(
-        mean / 2, abs=0.1
-    )
-    value, low, high = (
-        float(x)
-        for x in lines["half"][3]
-        .replace(",", "")
-        .strip("]")
-        .replace("[", "")
-        .split()
-    )
-    assert value == 0.5
-    assert low < 0.5 < high
-    # One of two never gets there: no ratio, which would flatter.
-    assert lines["bad"][2].endswith("(1 of 2)")
-    assert lines["bad"][3] == "-"
+    # 39 % on average is where its mean curve ends.
+    assert lines["fixed"][:3] == ("39.0 +- 1.4", "100.0 +- 0", "100.0")
+    assert lines["fixed"][3] == lines["fixed"][5] == "1"
+    # These have no errors by speaker, so no interval.
+    assert lines["half"][2:4] == ("50.0", "0.50")
+    assert lines["bad"][2:4] == ("never", "never")
     # The same errors at half of the cost: less on the common range.
-    areas = {name: float(line[4].split()[0]) for name, line in lines.items()}
-    assert areas["half"] < areas["fixed"] < areas["bad"]
+    assert float(lines["half"][5]) < 1 < float(lines["bad"][5])
     text = describe_costs(RUNS)
-    assert "Target: 40.0 % phone error, which fixed reaches" in text
+    assert "Target: 39.0 % phone error, what fixed reaches" in text
     assert describe_costs([{"name": "x", "seed": 1}]) == ""
+
+
+def test_intervals_where_errors_are_known_by_speaker():
+    def known(name, seed, factor):
+        told = run(name, seed, factor)
+        for point in told["curve"]:
+            wrong = round(10 * point["error"])
+            point["by_speaker"] = {
+                "a": [wrong - 50, 1000],
+                "b": [wrong + 50, 1000],
+            }
+        return told
+
+    runs = [known("fixed", 1, 1.0), known("half", 1, 0.5)]
+    (first, second) = cost_lines(runs)
+    assert first[4] == "1"
+    assert second[4] == "0.50 [0.50, 0.50]"
+    del runs[1]["curve"][0]["by_speaker"]
+    assert cost_lines(runs)[1][4] == "0.50"
+    runs[1]["curve"].pop()
+    assert cost_lines(runs)[1][3:] == ("-",) * 4
 
 
 def test_a_random_encoder_has_no_cost():
