@@ -8,6 +8,9 @@ what that costs; from ``recipes/AN4/self-supervised-learning/bestrq``:
     PYTHONPATH=../../../../benchmarks python train.py hparams/bestrq.yaml \\
         --data_folder AN4 --name speechbrain_recipe \\
         --objective "!apply:peers.recipe_bestrq [96, 4, 1024]"
+
+(The weights are in that run's ``objective.ckpt``: its ``encoder.ckpt`` is of
+the recipe's own encoder, which is not trained then.)
 """
 
 import torch
@@ -36,6 +39,9 @@ class PeerRecipe(torch.nn.Module):
     """The encoder of SpeechBrain's BEST-RQ recipe, front-end included."""
 
     stride = 4
+    #: Seconds between frames, and of the middle of the first: its convolutions
+    #: are padded on both sides.
+    grid = (0.04, 0.0)
 
     def __init__(self, d_model, layers):
         super().__init__()

@@ -207,7 +207,7 @@ def tapped_frames(
     tuple
         ID, name of a tap, ``[frames, dim]``: nothing is kept.
     """
-    latest = {}
+    latest, known = {}, {}
 
     def record(name, tap):
         def hook(module, inputs, output):
@@ -223,6 +223,13 @@ def tapped_frames(
         modules[name].register_forward_hook(record(name, tap))
         for name, tap in inside.items()
     ]
+    if "normalize" in brain.modules:
+        # How long features are is told there.
+        def note(module, inputs):
+            known[inputs[0].shape[1]] = inputs[1]
+
+        normalize = brain.modules["normalize"]
+        handles.append(normalize.register_forward_pre_hook(note))
     brain.modules.eval()
     loader = brain.make_dataloader(
         dataset, sb.Stage.TEST, ckpt_prefix=None, batch_size=batch_size
@@ -237,15 +244,16 @@ def tapped_frames(
             if speed != 1.0:
                 batch.sig = _faster(batch.sig, speed)
             latest.clear()
+            known.clear()
             for name in taps.keys() - inside.keys():
                 latest[name] = batch.sig.data.unsqueeze(2)
             with torch.no_grad(), brain.evaluation_ctx:
                 hidden_frames, lengths_there = brain.represent(batch)
-            # At the encoder's rate its own lengths count, else the input's.
+            # At the rates of features and encoder their own lengths count,
+            # else the input's.
+            known[hidden_frames] = lengths_there
             for name, x in latest.items():
-                lengths = batch.sig.lengths
-                if x.shape[1] == hidden_frames:
-                    lengths = lengths_there
+                lengths = known.get(x.shape[1], batch.sig.lengths)
                 counts = frame_counts(lengths.to(x.device), x.shape[1])
                 for i, key in enumerate(batch.id):
                     yield key, name, x[i, : counts[i]].cpu().numpy()

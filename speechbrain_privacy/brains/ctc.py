@@ -12,6 +12,7 @@ from speechbrain_privacy.brains.adversarial import AdversarialBrain
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.dataio.tokenizer import BLANK
+from speechbrain_privacy.lobes.frontends import extract
 from speechbrain_privacy.metrics.error_rates import (
     ErrorCounts,
     character_errors,
@@ -109,7 +110,7 @@ class CTCBrain(AdversarialBrain):
         if augment and self.wav_augment is not None:
             x, lengths = self.wav_augment(x, lengths)
             replicated = self.wav_augment.replicate_multiple_labels(*replicated)
-        x = self.modules.features(x)
+        x, lengths = extract(self.modules.features, x, lengths)
         x = self.modules.normalize(x, lengths)
         if augment and self.fea_augment is not None:
             x, lengths = self.fea_augment(x, lengths)

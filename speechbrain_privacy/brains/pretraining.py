@@ -6,6 +6,7 @@ from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_privacy.brains.adversarial import AdversarialBrain
 from speechbrain_privacy.brains.checkpointing import RunningMeans, seed_step
+from speechbrain_privacy.lobes.frontends import extract
 
 
 class PretrainingBrain(AdversarialBrain):
@@ -114,12 +115,12 @@ class PretrainingBrain(AdversarialBrain):
         if self.perturbation is not None:
             with torch.no_grad():
                 other = self.perturbation(x)
-            given["other"] = self._features(other, lengths)
+            given["other"] = self._features(other, lengths)[0]
         if self.descriptors is not None:
             given["targets"] = self.descriptors(clean)
         if clean is not x:
-            given["clean"] = self._features(clean, lengths)
-        x = self._features(x, lengths)
+            given["clean"] = self._features(clean, lengths)[0]
+        x, lengths = self._features(x, lengths)
         out = self.modules.objective(x, lengths, begins, speech, **given)
         # Each mask of an utterance is a representation of its speaker.
         masks = len(out.hidden) // max(1, len(labels))
@@ -128,7 +129,9 @@ class PretrainingBrain(AdversarialBrain):
         return out, self.attack(out.hidden, out.lengths, labels, stage)
 
     def _features(self, wavs, lengths):
-        return self.modules.normalize(self.modules.features(wavs), lengths)
+        """Normalised features, and their relative lengths."""
+        x, lengths = extract(self.modules.features, wavs, lengths)
+        return self.modules.normalize(x, lengths), lengths
 
     def represent(self, batch):
         """Encodes a batch with nothing hidden, to be tapped.
@@ -143,7 +146,7 @@ class PretrainingBrain(AdversarialBrain):
             Frames of the encoder, and their relative lengths ``[batch]``.
         """
         x, lengths = batch.to(self.device).sig
-        x = self._features(x, lengths)
+        x, lengths = self._features(x, lengths)
         hidden, lengths = self.unwrapped("objective").network.encoder(
             x, lengths
         )

@@ -19,6 +19,46 @@ class Waveform(torch.nn.Module):
         return wavs
 
 
+def extract(features, wavs, lengths):
+    """Features of a padded batch, and how much of them is no padding.
+
+    Of an utterance of ``m`` samples ``m // hop + 1`` frames of a centred
+    short-time transform hear it, whatever it was padded to. The share of
+    samples alone, rounded to frames, can be one frame off.
+
+    Arguments
+    ---------
+    features : torch.nn.Module
+        Waveform -> features; SpeechBrain's have ``compute_STFT``.
+    wavs : torch.Tensor
+        ``[batch, samples]``.
+    lengths : torch.Tensor
+        Relative, ``[batch]``.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Features ``[batch, frames, ...]``, and their relative lengths.
+
+    Example
+    -------
+    >>> from speechbrain.lobes.features import Fbank
+    >>> feats, lengths = extract(
+    ...     Fbank(n_mels=8), torch.rand(2, 1900), torch.tensor([1.0, 0.42])
+    ... )
+    >>> feats.shape[1], (lengths * 12).round().tolist()
+    (12, [12.0, 5.0])
+    """
+    feats = features(wavs)
+    stft = getattr(features, "compute_STFT", None)
+    if stft is None:
+        return feats, lengths
+    samples = (lengths * wavs.shape[1]).round().long()
+    counts = samples // stft.hop_length + 1
+    # Slightly less, since SpeechBrain counts a frame that begins within.
+    return feats, counts / feats.shape[1] * (1 - 1e-6)
+
+
 def patched(feats, stride):
     """Stacks ``stride`` frames to one, the last filled up with zeros.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
+from speechbrain_privacy.lobes.frontends import extract
 from speechbrain_privacy.nnet.weights import ENCODER, last_parts, load_weights
 
 #: Of a run: its values, and what may be in its checkpoints.
@@ -93,8 +94,8 @@ class TrainedEncoder(torch.nn.Module):
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and not self.freeze
         ):
-            feats = self.normalize(self.features(wavs), lengths)
-            return self.encoder(feats, lengths)
+            feats, lengths = extract(self.features, wavs, lengths)
+            return self.encoder(self.normalize(feats, lengths), lengths)
 
     def train(self, mode=True):
         """As always, but what is frozen draws no dropout."""
