@@ -133,10 +133,13 @@ def fit(
         },
         valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
     )
-    # A finished training, run again, has not cost this process anything.
-    if brain.meter is not None and brain.meter.seen:
+    path = Path(output_folder) / EFFICIENCY
+    # A finished training, run again, has not cost this process anything; but
+    # it may have been killed between its last checkpoint and this file.
+    if brain.meter is not None and (brain.meter.seen or not path.is_file()):
         spent = brain.efficiency()
-        run_on_main(write_json, args=[Path(output_folder) / EFFICIENCY, spent])
+        if spent["steps"]:
+            run_on_main(write_json, args=[path, spent])
     brain.unwrap_modules()
 
 

@@ -139,8 +139,7 @@ class AdversarialBrain(sb.Brain):
             checkpointer.add_recoverable("train_means", self.train_means)
             if meter is not None:
                 checkpointer.add_recoverable("meter", meter.sums)
-            # Adversaries that restart from random on resume would look like
-            # a gain in privacy.
+            # Restarted at random, adversaries would look like privacy gained.
             known = checkpointer.recoverables.values()
             if not any(modules[ADVERSARIES] is obj for obj in known):
                 checkpointer.add_recoverable(ADVERSARIES, modules[ADVERSARIES])
@@ -288,14 +287,13 @@ class AdversarialBrain(sb.Brain):
             if last:
                 self.optimizers_step()
                 self._reinitialise_adversaries()
+        if self.meter is not None and not self.noprogressbar:
+            self.meter.show()
         self.on_fit_batch_end(batch, outputs, loss, last)
         return loss.detach().cpu()
 
     def check_loss_isfinite(self, loss):
-        """Stops before a loss that is not finite reaches the weights.
-
-        At once: SpeechBrain's ``--nonfinite_patience`` would let it pass.
-        """
+        """Stops before a loss that is not finite reaches the weights."""
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} in epoch {self.epoch}, batch "
@@ -353,6 +351,8 @@ class AdversarialBrain(sb.Brain):
         self.unwrapped(ADVERSARIES).set_progress(self.progress)
         self.train_stats = {"loss": loss, **self.train_means.compute()}
         self.train_means.clear()
+        if self.meter is not None:
+            self.meter.hide()
 
     @staticmethod
     def attack_sums(attack):

@@ -168,7 +168,8 @@ class RunningMeans:
             old = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = (pair[0] + old[0], pair[1] + old[1])
 
-    def _numbers(self):
+    def local(self):
+        """The sums of this process."""
         return {
             name: (float(total), float(count))
             for name, (total, count) in self.sums.items()
@@ -177,13 +178,13 @@ class RunningMeans:
     def pooled(self):
         """The sums over all processes, which must all call this."""
         if not torch.distributed.is_initialized():
-            return self._numbers()
+            return self.local()
         gathered = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(gathered, self._numbers())
+        torch.distributed.all_gather_object(gathered, self.local())
         pooled = RunningMeans()
         for sums in gathered:
             pooled.add(sums)
-        return pooled._numbers()
+        return pooled.local()
 
     def compute(self, over_processes=True):
         """``{name: mean}``; leaves out empty ones.
@@ -193,7 +194,7 @@ class RunningMeans:
         over_processes : bool
             Pool over all processes (which must all call this), or not.
         """
-        sums = self.pooled() if over_processes else self._numbers()
+        sums = self.pooled() if over_processes else self.local()
         return {
             name: total / count
             for name, (total, count) in sums.items()

@@ -12,8 +12,10 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from speechbrain.utils.distributed import if_main_process
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, shape_wrapper
+from tqdm import tqdm
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.brains.energy import EnergyTracker
@@ -161,6 +163,8 @@ class EfficiencyMeter:
         self.before = {}
         self.read_at = -BETWEEN
         self.energy = None if energy is None else EnergyTracker(energy)
+        self.device = "cpu"
+        self.line = None
 
     @contextmanager
     def step(self, wavs, lengths):
@@ -173,6 +177,7 @@ class EfficiencyMeter:
         lengths : torch.Tensor
             Relative, ``[batch]``.
         """
+        self.device = wavs.device
         counting = self.seen < FIRST or self.seen % self.every == 0
         self.seen += 1
         counts = []
@@ -242,10 +247,12 @@ class EfficiencyMeter:
         ``cpu_seconds``, ``wall_seconds`` (of all processes together),
         ``steps``, and ``joules`` of each part where energy is counted."""
         self._read_energy()
-        pooled = self.sums.pooled()
-        if not pooled:
+        return self._added_up(self.sums.pooled())
+
+    def _added_up(self, sums):
+        if not sums:
             return {"steps": 0, **self.before}
-        total = {name: value for name, (value, _) in pooled.items()}
+        total = {name: value for name, (value, _) in sums.items()}
         # What a counted second of audio would have taken uncounted.
         which = "timed" if total.get("timed_audio") else "counted"
         share = total["audio_seconds"] / max(1e-9, total[f"{which}_audio"])
@@ -254,10 +261,40 @@ class EfficiencyMeter:
             "audio_seconds": total["audio_seconds"],
             "cpu_seconds": total[f"{which}_cpu"] * share,
             "wall_seconds": total[f"{which}_wall"] * share,
-            "steps": int(pooled["flops"][1]),
+            "steps": int(sums["flops"][1]),
             **{name: total[name] for name in ENERGY if name in total},
         }
         return {n: x + self.before.get(n, 0) for n, x in spent.items()}
+
+    def show(self):
+        """Shows a line below the progress bar, on a terminal: what this
+        process (and what was carried over) has cost until now."""
+        if first := self.line is None:
+            self.line = tqdm(
+                position=1,
+                bar_format="{desc}",
+                leave=False,
+                mininterval=1.0,
+                # None: on a terminal alone, where lines can be rewritten.
+                disable=None if if_main_process() else True,
+            )
+        spent = self._added_up(self.sums.local())
+        parts = [
+            f"{spent['flops'] / 1e12:.3g} TFLOP",
+            f"{spent['audio_seconds'] / 3600:.3g} h of audio",
+            f"{spent['cpu_seconds']:.0f} CPU s",
+            f"{peak_memory(self.device) / 2**30:.1f} GiB",
+        ]
+        if "joules" in spent:
+            parts.append(f"{spent['joules'] / 1e3:.3g} kJ")
+        self.line.set_description_str(", ".join(parts), refresh=first)
+        self.line.update()
+
+    def hide(self):
+        """Takes that line away."""
+        if self.line is not None:
+            self.line.close()
+            self.line = None
 
     def logged(self):
         """The totals that belong into a log.

@@ -210,6 +210,8 @@ class MaskedEncoder(torch.nn.Module):
         )
         full = self.hidden_frame.to(hidden.dtype).expand(len(x), n_frames, dim)
         kept = frames_mask(seen, order.shape[1]).unsqueeze(2)
+        # Of a row without visible frames there is no representation.
+        hidden = hidden.masked_fill((seen == 0)[:, None, None], 0.0)
         full = full.scatter(
             1, index, torch.where(kept, hidden, full[:, : order.shape[1]])
         )

@@ -1,5 +1,6 @@
 """What training costs, and what an error costs."""
 
+import io
 import re
 import sys
 import time
@@ -433,3 +434,30 @@ def test_energy_without_codecarbon(monkeypatch):
         meter.step(torch.zeros(1, 16), torch.ones(1)),
     ):
         pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_costs_are_shown_on_a_terminal(kind, monkeypatch):
+    stream = kind()
+    monkeypatch.setattr(sys, "stderr", stream)
+    meter = EfficiencyMeter(sample_rate=8)
+    meter.carry({"flops": 2e12, "steps": 3})
+    with meter.step(torch.ones(2, 8 * 3600), torch.tensor([1.0, 0.5])):
+        torch.nn.Linear(1, 3)(torch.ones(2, 16, 1))
+    meter.show()
+    shown = stream.getvalue()
+    if kind is Terminal:
+        assert "2 TFLOP, 1.5 h of audio, 0 CPU s" in shown and "GiB" in shown
+    else:
+        assert shown == ""
+    # The line is gone afterwards, and comes back.
+    meter.hide()
+    meter.hide()
+    meter.show()
+    assert meter.line is not None
+    meter.hide()

@@ -233,6 +233,9 @@ def test_short_clips_nothing_and_everything_hidden(
     assert out.count == (math.ceil(n_frames / 4) if hides else 0)
     assert (float(out.loss) > 0) == bool(hides)
     assert torch.isfinite(out.hidden).all()
+    if visible_only:
+        # What is hidden is not given to adversaries either.
+        assert bool(out.hidden.any()) != bool(hides)
 
 
 @pytest.mark.parametrize(("frontend", "visible_only"), MODES)
