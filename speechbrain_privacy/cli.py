@@ -45,6 +45,13 @@ def main(arguments=None):
         action="store_true",
         help="say whether the second of two runs differs from the first",
     )
+    report.add_argument(
+        "--cost",
+        choices=("flops", "cpu_seconds", "audio_seconds", "joules"),
+        default="flops",
+        help="what errors of pre-trained models are told over: operations "
+        "(default), CPU time, audio heard or energy, of training",
+    )
     report.set_defaults(run_command=commands.report)
 
     pack = kinds.add_parser(

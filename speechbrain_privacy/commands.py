@@ -114,6 +114,7 @@ def report(options):
         options.compare,
         options.plot,
         options.html,
+        options.cost,
     )
 
 
@@ -128,7 +129,9 @@ def pack(options):
     print(f"{run['name']}, seed {run['seed']}, is in {options.file}")
 
 
-def _tell(folders, style="text", compare=False, plot=None, html=None):
+def _tell(
+    folders, style="text", compare=False, plot=None, html=None, cost="flops"
+):
     """A table of runs, and what else is asked for."""
     from speechbrain_privacy.report import plots
     from speechbrain_privacy.report.compare import (
@@ -160,7 +163,7 @@ def _tell(folders, style="text", compare=False, plot=None, html=None):
         describe_adversaries(runs),
         describe_scenarios(runs),
         describe_letters(runs, style),
-        describe_costs(runs, style),
+        describe_costs(runs, style, cost),
     ):
         if further:
             print(f"\n{further}", file=told)
@@ -175,7 +178,7 @@ def _tell(folders, style="text", compare=False, plot=None, html=None):
         picture = plots.save(plots.tradeoff(rows, error_name(runs)), plot)
         print(f"\npicture: {picture.resolve()}", file=told)
     if html:
-        page = write_page(runs, html, compared)
+        page = write_page(runs, html, compared, cost)
         print(f"\npage: {page.resolve()}", file=told)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.pretraining import (
-    COSTS_HEADER,
+    COSTS,
     METHOD,
     cost_lines,
+    costs_header,
     curves,
     letter_lines,
 )
@@ -51,7 +52,7 @@ figcaption, .note { color: #555; font-size: 0.86rem; }
 """
 
 
-def write_page(runs, path, comparison=""):
+def write_page(runs, path, comparison="", cost="flops"):
     """Writes the page.
 
     Arguments
@@ -61,6 +62,9 @@ def write_page(runs, path, comparison=""):
     path : str or Path
     comparison : str
         Text of ``compare.format_differences``, if any.
+    cost : str
+        What errors of pre-trained models are told over, of
+        ``pretraining.COSTS``.
 
     Returns
     -------
@@ -134,16 +138,16 @@ def write_page(runs, path, comparison=""):
         ]
     if lines := letter_lines(runs):
         parts += ["<h2>What can be read?</h2>", _table(lines[0], lines[1:])]
-    if lines := cost_lines(runs):
+    if lines := cost_lines(runs, cost):
         parts += [
             "<h2>What does it cost?</h2>",
-            _table(COSTS_HEADER, lines),
+            _table(costs_header(cost), lines),
             _note(
                 "Target: the phone error that the first model reaches in the "
                 f"end. {METHOD}"
             ),
             _picture(
-                plots.costs(curves(runs)),
+                plots.costs(curves(runs, cost), COSTS[cost][2]),
                 "Phone error over the cost of training. Thin: single seeds.",
             ),
         ]

@@ -104,13 +104,15 @@ def speakers(reports):
     return figure
 
 
-def costs(curves):
+def costs(curves, label="training operations, TFLOP"):
     """Error against the logarithm of the cost, one colour per model.
 
     Arguments
     ---------
     curves : dict
         Model -> a ``Curve`` for each seed: ``pretraining.curves``.
+    label : str
+        Of the costs.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def costs(curves):
         else:
             axes.plot([], [], color=f"C{i}", label=name)
     axes.set_xscale("log")
-    axes.set_xlabel("training operations")
+    axes.set_xlabel(label)
     axes.set_ylabel("phone error %")
     axes.legend(fontsize=8)
     return figure

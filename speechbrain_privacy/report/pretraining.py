@@ -5,31 +5,44 @@ import statistics
 from speechbrain_privacy.metrics.efficiency import Curve, compare_costs
 from speechbrain_privacy.report.tables import format_lines
 
-COSTS_HEADER = (
-    "model",
-    "phone error %",
-    "TFLOP",
-    "TFLOP to target",
-    "beside the first",
-    "mean over log-cost %",
-    "mean beside the first",
-)
-TERA = 1e12
+#: What a curve can be drawn over: its unit, how much of what is stored that
+#: is, and in words.
+COSTS = {
+    "flops": ("TFLOP", 1e12, "training operations, TFLOP"),
+    "cpu_seconds": ("CPU minutes", 60.0, "CPU minutes of training"),
+    "audio_seconds": ("hours of audio", 3600.0, "hours of audio heard"),
+    "joules": ("kJ", 1e3, "energy of training, kJ"),
+}
 METHOD = (
-    "Training operations only, of all steps; of the mean curve of all seeds. "
+    "Training alone, all of its steps; of the mean curve of all seeds. "
     "Beside the first: ratios with 95 % intervals of a bootstrap over seeds "
-    "(over speakers alone where one of both has one seed) and the speakers "
-    "they share."
+    "(a method with one seed keeps it) and the speakers they share."
 )
 
 
-def curves(runs):
-    """Model -> a ``Curve`` of phone errors over operations for each seed.
+def costs_header(cost="flops"):
+    """Heads of the columns of ``cost_lines``."""
+    unit = COSTS[cost][0]
+    return (
+        "model",
+        "phone error %",
+        unit,
+        f"{unit} to target",
+        "beside the first",
+        "mean over log-cost %",
+        "mean beside the first",
+    )
+
+
+def curves(runs, cost="flops"):
+    """Model -> a ``Curve`` of phone errors over costs for each seed.
 
     Arguments
     ---------
     runs : list of dict
         From ``summary.load_run``; those without a ``curve`` are left out.
+    cost : str
+        Of ``COSTS``; the curves are in its unit.
 
     Returns
     -------
@@ -37,14 +50,14 @@ def curves(runs):
     """
     found = {}
     for run in runs:
-        points = [p for p in run.get("curve", ()) if p.get("flops")]
+        points = [p for p in run.get("curve", ()) if p.get(cost)]
         if points:
-            found.setdefault(run["name"], []).append(_curve(points))
+            found.setdefault(run["name"], []).append(_curve(points, cost))
     return found
 
 
-def _curve(points):
-    costs = [point["flops"] for point in points]
+def _curve(points, cost):
+    costs = [point[cost] / COSTS[cost][1] for point in points]
     errors = [point["error"] for point in points]
     counts = [point.get("by_speaker") for point in points]
     # Runs of older versions did not keep them.
@@ -58,7 +71,7 @@ def _curve(points):
     return Curve(costs, errors, speakers, wrong, asked)
 
 
-def cost_lines(runs):
+def cost_lines(runs, cost="flops"):
     """One line of cells for each model that has curves.
 
     The target is what the first model reaches in the end, on average over its
@@ -67,12 +80,14 @@ def cost_lines(runs):
     Arguments
     ---------
     runs : list of dict
+    cost : str
+        Of ``COSTS``.
 
     Returns
     -------
     list of tuple
     """
-    found = curves(runs)
+    found = curves(runs, cost)
     lines = []
     for name, some in found.items():
         first = next(iter(found.values()))
@@ -80,27 +95,11 @@ def cost_lines(runs):
             (
                 name,
                 _spread([run.errors[-1] for run in some]),
-                _spread([run.costs[-1] / TERA for run in some]),
+                _spread([run.costs[-1] for run in some]),
                 *_beside(some, first),
             )
         )
     return lines
-
-
-def target(runs):
-    """The phone error that costs are told for, and the model that sets it.
-
-    Arguments
-    ---------
-    runs : list of dict
-
-    Returns
-    -------
-    tuple or None
-    """
-    for name, some in curves(runs).items():
-        return float(statistics.mean(run.errors[-1] for run in some)), name
-    return None
 
 
 def _beside(some, first):
@@ -108,7 +107,7 @@ def _beside(some, first):
     if len({len(run.costs) for run in (*some, *first)}) != 1:
         return ("-",) * 4
     found = compare_costs(some, first)
-    cost = "never" if found.cost == float("inf") else f"{found.cost / TERA:.1f}"
+    cost = "never" if found.cost == float("inf") else f"{found.cost:.1f}"
     if found.area is None:
         return cost, _ratio(found.ratio, some is first), "-", "-"
     return (
@@ -130,7 +129,7 @@ def _ratio(ratio, same):
     return value if None in ends else f"{value} [{', '.join(ends)}]"
 
 
-def describe_costs(runs, style="text"):
+def describe_costs(runs, style="text", cost="flops"):
     """The costs as a table with a sentence, or nothing.
 
     Arguments
@@ -138,18 +137,21 @@ def describe_costs(runs, style="text"):
     runs : list of dict
     style : str
         As in ``tables.format_lines``.
+    cost : str
+        Of ``COSTS``.
 
     Returns
     -------
     str
     """
-    lines = cost_lines(runs)
+    lines = cost_lines(runs, cost)
     if not lines:
         return ""
-    error, name = target(runs)
+    name, first = next(iter(curves(runs, cost).items()))
+    target = statistics.mean(run.errors[-1] for run in first)
     return (
-        f"{format_lines([COSTS_HEADER, *lines], style)}\n\n"
-        f"Target: {error:.1f} % phone error, what {name} reaches in the end, "
+        f"{format_lines([costs_header(cost), *lines], style)}\n\n"
+        f"Target: {target:.1f} % phone error, what {name} reaches in the end, "
         f"on average over its seeds. {METHOD}"
     )
 

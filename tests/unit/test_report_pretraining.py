@@ -74,6 +74,20 @@ def test_a_random_encoder_has_no_cost():
     assert list(curves([*RUNS, free])) == ["fixed", "half", "bad"]
 
 
+def test_costs_can_be_others():
+    runs = [run("fixed", 1, 1.0), run("slow", 1, 1.0)]
+    for told, seconds in zip(runs, (60.0, 180.0), strict=True):
+        for point in told["curve"]:
+            point["cpu_seconds"] = seconds * point["flops"] / 1e12
+    text = describe_costs(runs, cost="cpu_seconds")
+    assert "CPU minutes to target" in text
+    (slow,) = [x for x in text.splitlines() if x.startswith("slow")]
+    assert slow.split()[2:5] == ["300.0", "300.0", "3.00"]
+    # As cheap in operations; of energy nothing is known.
+    assert cost_lines(runs)[1][4] == "1.00"
+    assert describe_costs(runs, cost="joules") == ""
+
+
 def test_letters_of_features_are_shown_once():
     def read(seed, value):
         cer = {"value": value, "low": value - 1, "high": value + 1}
