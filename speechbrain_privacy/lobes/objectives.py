@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from speechbrain_privacy.lobes.frontends import patched, sinusoids
-from speechbrain_privacy.masking.policies import slowed
+from speechbrain_privacy.masking.policies import chosen, slowed
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 #: Standard deviation of what stands in for hidden features.
@@ -85,6 +85,32 @@ class LightDecoder(torch.nn.Module):
             y = torch.nn.functional.gelu(norm(y))
             x = (x + y).masked_fill(padding, 0.0)
         return x
+
+
+def chosen_decoder(encode, d_model):
+    """What fills in hidden frames, by what is encoded.
+
+    Arguments
+    ---------
+    encode : str
+        ``everything`` (nothing is filled in) or ``visible``.
+    d_model : int
+        Of the encoder.
+
+    Returns
+    -------
+    LightDecoder or None
+
+    Example
+    -------
+    >>> chosen_decoder("visible", 32).output_size
+    128
+    """
+    kinds = {
+        "everything": lambda: None,
+        "visible": lambda: LightDecoder(d_model),
+    }
+    return chosen(kinds, encode)()
 
 
 class MaskedEncoder(torch.nn.Module):
