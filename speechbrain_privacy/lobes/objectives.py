@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import torch
 
 from speechbrain_privacy.lobes.frontends import patched, sinusoids
-from speechbrain_privacy.masking.policies import chosen, slowed
+from speechbrain_privacy.masking.policies import slowed
+from speechbrain_privacy.nnet.choices import chosen
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 #: Standard deviation of what stands in for hidden features.

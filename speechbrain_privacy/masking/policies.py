@@ -192,8 +192,10 @@ class DurationMatchedSpans:
 
     Arguments
     ---------
-    durations : sequence of float
+    durations : sequence of float, optional
         Weight of spans of 1, 2, 3, ... frames: ``duration_histogram``.
+        Default: those of the segments in each batch, which is then told
+        where they begin.
     ratio : float
         Share of frames to hide.
 
@@ -204,21 +206,29 @@ class DurationMatchedSpans:
     [6, 3]
     """
 
-    def __init__(self, durations, ratio=0.5):
+    def __init__(self, durations=None, ratio=0.5):
         self.ratio = _checked_ratio(ratio)
-        self.durations = torch.as_tensor(durations, dtype=torch.float)
-        if not (self.durations >= 0).all() or not self.durations.sum() > 0:
-            raise ValueError("durations are weights: not negative, not all 0")
-        lengths = torch.arange(1, len(self.durations) + 1)
-        mean = (self.durations * lengths).sum() / self.durations.sum()
-        self.mean = float(mean)
+        self.durations = durations
+        if durations is not None:
+            self.durations = torch.as_tensor(durations, dtype=torch.float)
+            if not (self.durations >= 0).all() or not self.durations.sum() > 0:
+                raise ValueError(
+                    "durations are weights: not negative, not all 0"
+                )
 
     def __call__(self, counts, begins=None, speech=None, generator=None):
         """Draws masks; arguments and result as in ``FixedSpans``."""
         n_rows, n_frames = len(counts), _longest(counts)
+        chances = self.durations
+        if chances is None:
+            if begins is None:
+                raise ValueError("this policy needs durations or boundaries")
+            chances = duration_histogram(begins, counts)
+        lengths = torch.arange(1, len(chances) + 1, device=chances.device)
+        mean = float((chances * lengths).sum() / chances.sum())
         # Whole rows of spans, drawn until the shortest of them is full.
-        chances = self.durations.to(counts.device)
-        n_spans = int(1.2 * n_frames / self.mean) + 8
+        chances = chances.to(counts.device)
+        n_spans = int(1.2 * n_frames / mean) + 8
         ends = torch.zeros((n_rows, 1), dtype=torch.long, device=counts.device)
         while ends[:, -1].min() < n_frames:
             drawn = torch.multinomial(
@@ -303,28 +313,6 @@ def slowed(begins, stride):
     )
     slow[row, (at + stride // 2) // stride] = True
     return slow[:, :n_frames]
-
-
-def chosen(options, name):
-    """One of several, by the name that a recipe's user gives.
-
-    Arguments
-    ---------
-    options : dict
-    name : str
-
-    Returns
-    -------
-    object
-
-    Example
-    -------
-    >>> chosen({"fixed": 1, "segments": 2}, "segments")
-    2
-    """
-    if name not in options:
-        raise ValueError(f"'{name}' is none of {', '.join(options)}")
-    return options[name]
 
 
 def _shuffled(begins, counts, generator):

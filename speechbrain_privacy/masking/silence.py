@@ -93,3 +93,25 @@ class EnergyVad(torch.nn.Module):
             padding=self.smooth // 2,
         )
         return (share[0] > 0.5 * share[1]) & valid, counts
+
+
+def needed_vad(silence, sample_rate=16000):
+    """What a policy needs that spares silence, or nothing.
+
+    Arguments
+    ---------
+    silence : float
+        As for ``policies.Segments``: 1 hides silence as often as speech.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    EnergyVad or None
+
+    Example
+    -------
+    >>> needed_vad(1.0) is None, type(needed_vad(0.1)).__name__
+    (True, 'EnergyVad')
+    """
+    return None if silence == 1.0 else EnergyVad(sample_rate=sample_rate)

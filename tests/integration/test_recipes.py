@@ -517,7 +517,7 @@ def test_masks_of_a_learnt_detector_and_its_run_reopened(toy_corpus, tmp_path):
         "bestrq",
         *TINY,
         "--mask=segments",
-        f"--masking={{detector: learnt, learnt_from: {learnt}}}",
+        f"--masking={{detector: learnt, learnt_from: {learnt}, silence: 0.2}}",
         "--number_of_epochs=1",
         "--alignments=null",
         "--reader=null",

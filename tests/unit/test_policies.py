@@ -10,10 +10,10 @@ from speechbrain_privacy.masking.policies import (
     FixedSpans,
     Segments,
     _shuffled,
-    chosen,
     duration_histogram,
     slowed,
 )
+from speechbrain_privacy.nnet.choices import chosen
 
 
 def boundaries(counts, share=0.2, seed=0):
@@ -207,6 +207,19 @@ def test_durations_follow_the_histogram():
     # spans of 2 and 5 begin at 0, so that frame 1 never begins one.
     assert not (hidden[:, 1] & ~hidden[:, 0]).any()
     assert (hidden[:, 2] & ~hidden[:, 1]).any()
+
+
+def test_durations_are_those_of_the_batch():
+    begins = torch.zeros(200, 60, dtype=torch.bool)
+    begins[:, ::3] = True
+    counts = torch.full((200,), 60)
+    torch.manual_seed(0)
+    own = DurationMatchedSpans(ratio=0.5)(counts, begins)
+    torch.manual_seed(0)
+    told = DurationMatchedSpans([0, 0, 1], ratio=0.5)(counts)
+    assert torch.equal(own, told)
+    with pytest.raises(ValueError, match="durations or boundaries"):
+        DurationMatchedSpans()(counts)
 
 
 def test_histogram_counts_segments():
