@@ -1,5 +1,6 @@
 """Pre-training and fine-tuning that is killed comes back, too."""
 
+import json
 import random
 
 import pytest
@@ -48,8 +49,17 @@ OBJECTIVES = [
     ("bestrq", "bestrq", 12, 4),
     ("bestrq", "bestrq_adversarial", 12, 5),
     ("wav2vec2", "wav2vec2", 12, 4),
+    ("hubert", "hubert", 24, 4),
     ("wavlm", "wavlm", 24, 4),
+    ("multitask", "multitask", 12, 4),
+    ("spin", "spin", 12, 4),
 ]
+#: What else they are asked for: noise and rooms where they can be.
+FURTHER = {
+    "hubert": ["--n_clusters=6", "--robust=both"],
+    "wavlm": ["--n_clusters=6"],
+    "spin": [],
+}
 
 
 def test_a_killed_fine_tuning(toy_corpus, tmp_path):
@@ -86,7 +96,7 @@ def test_a_killed_fine_tuning(toy_corpus, tmp_path):
 def test_a_killed_pretraining(
     toy_corpus, tmp_path, recipe, yaml, batches, files
 ):
-    further = ["--n_clusters=6"] if recipe == "wavlm" else ["--robust=both"]
+    further = FURTHER.get(recipe, ["--robust=both"])
     results = []
     kill_at = random.randint(2, batches - 1)
     for name, step in (("whole", None), ("killed", kill_at)):
@@ -115,3 +125,27 @@ def test_a_killed_pretraining(
         results.append((tensors, log))
     assert len(results[0][0]) == files
     assert_equal(*results)
+
+
+def test_a_kill_before_the_cost_is_written(toy_corpus, tmp_path):
+    """Between the last checkpoint of a generation and efficiency.json."""
+    arguments = (
+        "MiniSpeech/self-supervised-learning/hubert",
+        "hubert",
+        *PRETRAINING,
+        *FURTHER["hubert"],
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path}",
+    )
+    costs = [
+        tmp_path / folder / "efficiency.json" for folder in ("generation-1", "")
+    ]
+    flops = []
+    for _ in range(2):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        flops.append([json.loads(path.read_text())["flops"] for path in costs])
+        for path in costs:
+            path.unlink()
+    # The second generation's cost has the first's in it.
+    assert flops[0] == flops[1] and flops[0][1] > flops[0][0] > 0
