@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
+from tests.integration.recipes import run
 
 ROWS = [
     row
@@ -81,3 +82,32 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     # Blank, word start, A, B, C: not the head's spare outputs.
     assert audit["taps"]["posteriors"]["dim"] == 5
     assert "guessing" in done.stdout
+
+
+@pytest.mark.parametrize(("kind", "units"), [("bestrq", 0), ("hubert", 20)])
+def test_debug_tries_the_full_size(kind, units, tmp_path):
+    """Two batches in each of two epochs, on the toy corpus."""
+    tones = ROOT / "tests/samples/tones"
+    done = run(
+        f"LibriSpeech/self-supervised-learning/{kind}",
+        kind,
+        *(
+            f"--{s}_manifest={tones}/{s}.csv"
+            for s in ("train", "valid", "test")
+        ),
+        f"--data_folder={tones}",
+        "--debug",
+        "--reader=null",
+        "--attack={epochs: 6, batch_size: 4}",
+        *([f"--n_clusters={units}"] if units else []),
+        "--precision=fp32",
+        "--num_workers=0",
+        "--device=cpu",
+        "--noprogressbar",
+        f"--output_folder={tmp_path}",
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    spent = json.loads((tmp_path / "efficiency.json").read_text())
+    assert spent["parameters"] > 80e6
+    assert (tmp_path / "audit.json").is_file()
