@@ -26,6 +26,7 @@ from speechbrain.nnet.quantisers import RandomProjectionQuantizer
 
 from speechbrain_privacy.lobes.frontends import patched
 from speechbrain_privacy.lobes.objectives import ObjectiveOutput
+from speechbrain_privacy.nnet.pooling import frame_counts
 
 MELS, CODES, CODE_SIZE = 80, 8192, 16
 #: Of SpeechBrain's recipes: 60 % in spans of 4 frames of 10 ms for BEST-RQ,
@@ -95,13 +96,14 @@ class PeerBestRQ(torch.nn.Module):
     def forward(self, feats, lengths, begins=None, speech=None, clean=None):
         """Loss of a batch, as an ``ObjectiveOutput``."""
         encoder, (n_rows, n_frames, _) = self.network.encoder, feats.shape
-        counts = (lengths * n_frames).long().tolist()
+        counts = frame_counts(lengths, n_frames).tolist()
         mask = sb_bestrq.compute_mask(feats.shape, counts, **BESTRQ_MASK)
         slow = mask[:: encoder.stride] // encoder.stride
         told = feats if clean is None else clean
         codes = self.quantizer(patched(told, encoder.stride)[:, slow])
         feats = feats.clone()
-        feats[:, mask] = 0.1 * torch.randn(n_rows, len(mask), MELS)
+        noise = torch.randn(n_rows, len(mask), MELS, device=feats.device)
+        feats[:, mask] = 0.1 * noise
         hidden, hidden_lengths = encoder(feats, lengths)
         logits = self.head(hidden)[:, slow]
         loss = torch.nn.functional.cross_entropy(
@@ -133,7 +135,7 @@ class PeerWav2Vec2(torch.nn.Module):
 
     def forward(self, feats, lengths):
         """Loss of a batch."""
-        counts = (lengths * feats.shape[1]).long()
+        counts = frame_counts(lengths, feats.shape[1])
         latents, counts = self.encoder.subsampling(feats, counts)
         n_rows, n_frames, _ = latents.shape
         mask = sb_wav2vec.compute_mask(

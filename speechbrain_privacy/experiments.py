@@ -133,14 +133,27 @@ def fit(
         },
         valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
     )
-    path = Path(output_folder) / EFFICIENCY
-    # A finished training, run again, has not cost this process anything; but
-    # it may have been killed between its last checkpoint and this file.
-    if brain.meter is not None and (brain.meter.seen or not path.is_file()):
-        spent = brain.efficiency()
-        if spent["steps"]:
-            run_on_main(write_json, args=[path, spent])
+    if brain.meter is not None:
+        run_on_main(
+            _write_cost,
+            args=[
+                Path(output_folder) / EFFICIENCY,
+                brain.efficiency(),
+                brain.meter.seen,
+            ],
+        )
     brain.unwrap_modules()
+
+
+def _write_cost(path, spent, steps_here):
+    """A finished training, run again, has not cost this process anything; but
+    it may have been killed between its last checkpoint and this file."""
+    if not steps_here:
+        # Of the process that trained nothing is known but the sums.
+        for name in ("peak_memory_bytes", "energy_method"):
+            spent.pop(name, None)
+    if steps_here or (spent["steps"] and not path.is_file()):
+        write_json(path, spent)
 
 
 def add_units(data, path, n_units, frames_of, source, seed=0):

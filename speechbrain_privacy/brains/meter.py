@@ -278,6 +278,8 @@ class EfficiencyMeter:
                 # None: on a terminal alone, where lines can be rewritten.
                 disable=None if if_main_process() else True,
             )
+        if self.line.disable:
+            return
         spent = self._added_up(self.sums.local())
         parts = [
             f"{spent['flops'] / 1e12:.3g} TFLOP",
@@ -293,6 +295,7 @@ class EfficiencyMeter:
     def hide(self):
         """Takes that line away."""
         if self.line is not None:
+            self.line.pos = 0  # the bar above has gone before
             self.line.close()
             self.line = None
 

@@ -118,7 +118,8 @@ class PretrainingBrain(AdversarialBrain):
             given["other"] = self._features(other, lengths)[0]
         if self.descriptors is not None:
             given["targets"] = self.descriptors(clean)
-        if clean is not x:
+        objective = self.unwrapped("objective")
+        if clean is not x and getattr(objective, "hears_clean", True):
             given["clean"] = self._features(clean, lengths)[0]
         x, lengths = self._features(x, lengths)
         out = self.modules.objective(x, lengths, begins, speech, **given)

@@ -50,7 +50,8 @@ def extract(features, wavs, lengths):
     (12, [12.0, 5.0])
     """
     feats = features(wavs)
-    stft = getattr(features, "compute_STFT", None)
+    inside = getattr(features, "module", features)  # of several processes
+    stft = getattr(inside, "compute_STFT", None)
     if stft is None:
         return feats, lengths
     samples = (lengths * wavs.shape[1]).round().long()

@@ -40,6 +40,9 @@ class Hubert(torch.nn.Module):
     (7, torch.Size([2, 10, 32]))
     """
 
+    #: Clusters were found in clean speech; its features are not asked for.
+    hears_clean = False
+
     def __init__(
         self,
         network,

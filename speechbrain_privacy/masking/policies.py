@@ -119,12 +119,10 @@ class Segments:
             raise ValueError(f"together is 1 or more, not {together}")
         if shift[0] > shift[1]:
             raise ValueError(f"shift is (least, most) frames, not {shift}")
-        if not 0.0 < silence <= 1.0:
-            raise ValueError(f"silence lies in (0, 1], not {silence}")
         self.together = together
         self.shift = tuple(shift)
         self.shuffle = shuffle
-        self.silence = silence
+        self.silence = _checked_silence(silence)
 
     def __call__(self, counts, begins, speech=None, generator=None):
         """Draws masks.
@@ -176,11 +174,7 @@ class Segments:
                 device=device,
             )
             pieces = (pieces + phase).div(self.together, rounding_mode="floor")
-        weights = None
-        if self.silence < 1.0:
-            if speech is None:
-                raise ValueError("silence below 1 needs to know what is speech")
-            weights = torch.where(speech, 1.0, self.silence)
+        weights = _spared(speech, self.silence)
         return _hide(pieces, counts, self.ratio, generator, weights)
 
 
@@ -198,6 +192,8 @@ class DurationMatchedSpans:
         where they begin.
     ratio : float
         Share of frames to hide.
+    silence : float
+        As for ``Segments``.
 
     Example
     -------
@@ -206,8 +202,9 @@ class DurationMatchedSpans:
     [6, 3]
     """
 
-    def __init__(self, durations=None, ratio=0.5):
+    def __init__(self, durations=None, ratio=0.5, silence=1.0):
         self.ratio = _checked_ratio(ratio)
+        self.silence = _checked_silence(silence)
         self.durations = durations
         if durations is not None:
             self.durations = torch.as_tensor(durations, dtype=torch.float)
@@ -245,7 +242,10 @@ class DurationMatchedSpans:
         )
         begins.scatter_(1, ends[:, 1:].clamp(max=n_frames), True)
         pieces = begins[:, :n_frames].cumsum(1)
-        return _hide(pieces, counts, self.ratio, generator)
+        weights = _spared(speech, self.silence)
+        if weights is not None:
+            weights = weights[:, :n_frames]
+        return _hide(pieces, counts, self.ratio, generator, weights)
 
 
 def duration_histogram(begins, counts, longest=50):
@@ -398,3 +398,18 @@ def _checked_ratio(ratio):
     if not 0.0 < ratio < 1.0:
         raise ValueError(f"the ratio of hidden frames lies in (0, 1): {ratio}")
     return ratio
+
+
+def _checked_silence(silence):
+    if not 0.0 < silence <= 1.0:
+        raise ValueError(f"silence lies in (0, 1], not {silence}")
+    return silence
+
+
+def _spared(speech, silence):
+    """Weights of frames, if silence is hidden less often."""
+    if silence == 1.0:
+        return None
+    if speech is None:
+        raise ValueError("silence below 1 needs to know what is speech")
+    return torch.where(speech, 1.0, silence)

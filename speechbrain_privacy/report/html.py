@@ -8,10 +8,10 @@ from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.pretraining import (
     COSTS,
-    METHOD,
     cost_lines,
     costs_header,
     curves,
+    explain_costs,
     letter_lines,
 )
 from speechbrain_privacy.report.scenarios import HEADER, scenario_lines
@@ -142,10 +142,7 @@ def write_page(runs, path, comparison="", cost="flops"):
         parts += [
             "<h2>What does it cost?</h2>",
             _table(costs_header(cost), lines),
-            _note(
-                "Target: the phone error that the first model reaches in the "
-                f"end. {METHOD}"
-            ),
+            _note(explain_costs(runs, cost)),
             _picture(
                 plots.costs(curves(runs, cost), COSTS[cost][2]),
                 "Phone error over the cost of training. Thin: single seeds.",

@@ -2,7 +2,11 @@
 
 import statistics
 
-from speechbrain_privacy.metrics.efficiency import Curve, compare_costs
+from speechbrain_privacy.metrics.efficiency import (
+    Curve,
+    compare_costs,
+    mean_curve,
+)
 from speechbrain_privacy.report.tables import format_lines
 
 #: What a curve can be drawn over: its unit, how much of what is stored that
@@ -14,9 +18,13 @@ COSTS = {
     "joules": ("kJ", 1e3, "energy of training, kJ"),
 }
 METHOD = (
-    "Training alone, all of its steps; of the mean curve of all seeds. "
-    "Beside the first: ratios with 95 % intervals of a bootstrap over seeds "
-    "(a method with one seed keeps it) and the speakers they share."
+    "Training alone, all of its steps; of the mean curve of all seeds. A "
+    "method may just miss by chance what another just reaches: the mean over "
+    "the logarithm of the cost knows no such edge."
+)
+INTERVALS = (
+    "Brackets: 95 % intervals of a bootstrap over seeds (a method with one "
+    "keeps it) and the speakers they share."
 )
 
 
@@ -50,10 +58,20 @@ def curves(runs, cost="flops"):
     """
     found = {}
     for run in runs:
-        points = [p for p in run.get("curve", ()) if p.get(cost)]
+        points = _rising(run.get("curve", ()), cost)
         if points:
             found.setdefault(run["name"], []).append(_curve(points, cost))
     return found
+
+
+def _rising(points, cost):
+    """Points that know this cost, without first estimates of the time that
+    later ones have corrected downwards."""
+    kept = []
+    for point in reversed([p for p in points if p.get(cost)]):
+        if not kept or point[cost] < kept[-1][cost]:
+            kept.append(point)
+    return kept[::-1]
 
 
 def _curve(points, cost):
@@ -104,10 +122,12 @@ def cost_lines(runs, cost="flops"):
 
 def _beside(some, first):
     """Cost to the target and area, each with its ratio to the first model."""
-    if len({len(run.costs) for run in (*some, *first)}) != 1:
+    if any(len({len(run.costs) for run in m}) > 1 for m in (some, first)):
         return ("-",) * 4
     found = compare_costs(some, first)
     cost = "never" if found.cost == float("inf") else f"{found.cost:.1f}"
+    if found.cost <= mean_curve(some).costs[0] * (1 + 1e-9):
+        cost = f"<= {cost}"  # reached when it was first asked
     if found.area is None:
         return cost, _ratio(found.ratio, some is first), "-", "-"
     return (
@@ -146,14 +166,36 @@ def describe_costs(runs, style="text", cost="flops"):
     """
     lines = cost_lines(runs, cost)
     if not lines:
+        if cost != "flops":
+            raise ValueError(f"no run has a curve over {cost}")
         return ""
-    name, first = next(iter(curves(runs, cost).items()))
-    target = statistics.mean(run.errors[-1] for run in first)
     return (
         f"{format_lines([costs_header(cost), *lines], style)}\n\n"
+        f"{explain_costs(runs, cost)}"
+    )
+
+
+def explain_costs(runs, cost="flops"):
+    """What the table says, and of which runs it could say less."""
+    found = curves(runs, cost)
+    name, first = next(iter(found.items()))
+    target = statistics.mean(run.errors[-1] for run in first)
+    parts = [
         f"Target: {target:.1f} % phone error, what {name} reaches in the end, "
         f"on average over its seeds. {METHOD}"
-    )
+    ]
+    known = {n: all(run.speakers for run in some) for n, some in found.items()}
+    if known[name] and sum(known.values()) > 1:
+        parts.append(INTERVALS)
+    if without := [n for n, by_speaker in known.items() if not by_speaker]:
+        parts.append(
+            "No intervals for lack of errors by speaker (of all seeds): "
+            f"{', '.join(without)}."
+        )
+    curved = {run["name"] for run in runs if run.get("curve")}
+    if missing := sorted(curved - set(found)):
+        parts.append(f"This cost is not known of {', '.join(missing)}.")
+    return " ".join(parts)
 
 
 def letter_lines(runs):

@@ -61,6 +61,14 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     if loss == "hidden":
         assert results["hidden frames"]["hidden"] > 0
         (encoder,) = (tmp_path / "save").glob("CKPT*/encoder.ckpt")
+        objective = torch.load(encoder.with_name("objective.ckpt"))
+        filled_in = any("network.decoder." in name for name in objective)
+        visible = ("visible", "informed", "adversarial")
+        assert filled_in == any(
+            f"--encode={kind}" in row["test_debug_flags"]
+            or row["Hparam_file"].endswith(f"{kind}.yaml")
+            for kind in visible
+        )
         assert torch.load(encoder, weights_only=True)
         if "number_of_epochs: 3" in row["test_debug_flags"]:
             before = (tmp_path / "generation-1/train_log.txt").read_text()

@@ -140,12 +140,15 @@ def test_a_kill_before_the_cost_is_written(toy_corpus, tmp_path):
     costs = [
         tmp_path / folder / "efficiency.json" for folder in ("generation-1", "")
     ]
-    flops = []
+    flops, later = [], None
     for _ in range(2):
         done = run(*arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        trained, later = later, json.loads(costs[1].read_text())
         flops.append([json.loads(path.read_text())["flops"] for path in costs])
         for path in costs:
             path.unlink()
     # The second generation's cost has the first's in it.
+    # What the process that trained used is not known to this one.
+    assert "peak_memory_bytes" in trained and "peak_memory_bytes" not in later
     assert flops[0] == flops[1] and flops[0][1] > flops[0][0] > 0

@@ -125,6 +125,38 @@ class Frozen:
         return padded.shape[1], counts / counts.max()
 
 
+class Featured(Frozen):
+    """Features whose lengths are not quite those of the waveforms."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.modules["normalize"] = Told()
+
+    def represent(self, batch):
+        rows = [self.frames[key] for key in batch.id]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        counts = torch.tensor([float(len(row)) for row in rows])
+        self.modules["normalize"](padded, counts / counts.max())
+        return 1, torch.ones(len(rows))
+
+
+class Told(torch.nn.Module):
+    def forward(self, x, lengths):
+        return x
+
+
+def test_features_are_as_long_as_normalisation_is_told():
+    frames = {f"u{i}": torch.rand(n, 2) for i, n in enumerate((9, 4, 7, 5))}
+    found = extract(
+        Featured(frames),
+        {"logmel": Tap("normalize")},
+        fake_batches(frames),
+        progressbar=False,
+    )["logmel"]
+    for key, rows in zip(found.ids, found.utterances(), strict=True):
+        assert np.array_equal(rows, frames[key].numpy())
+
+
 def fake_batches(frames, size=3):
     class Batch:
         pass

@@ -229,11 +229,15 @@ def test_the_same_speakers_are_drawn_for_both():
 
 def test_seeds_are_drawn_too():
     offsets = np.zeros(5)
-    seeds = [run_at(x, offsets) for x in (0.5, 1.0, 2.0)]
-    found = compare_costs(seeds, [run_at(1.0, offsets)] * 3)
-    assert found.ratio.value == pytest.approx(1)
-    # Two of three are drawn: at the ends twice the same.
-    assert (found.ratio.low, found.ratio.high) == pytest.approx((0.5, 2.0))
+    factors = [0.5, 1.0, 1.5, 2.0, 3.0]
+    seeds = [run_at(x, offsets) for x in factors]
+    whole = compare_costs(seeds, [run_at(1.0, offsets)], n_draws=20_000)
+    assert whole.ratio.value == pytest.approx(np.exp(np.log(factors).mean()))
+    # As wide as the standard error of a mean of five, which draws of five
+    # would make smaller by a tenth.
+    half = np.log(whole.ratio.high / whole.ratio.low) / 2
+    error = np.log(factors).std(ddof=1) / 5**0.5
+    assert half == pytest.approx(1.96 * error, rel=0.05)
     alone = compare_costs(seeds[:1], [run_at(1.0, offsets)])
     assert (alone.ratio.low, alone.ratio.high) == pytest.approx((0.5, 0.5))
 
@@ -455,8 +459,11 @@ def test_costs_are_shown_on_a_terminal(kind, monkeypatch):
         assert "2 TFLOP, 1.5 h of audio, 0 CPU s" in shown and "GiB" in shown
     else:
         assert shown == ""
-    # The line is gone afterwards, and comes back.
+    # The line is wiped afterwards, where the cursor then is, and comes back.
+    before = len(stream.getvalue())
     meter.hide()
+    wiped = stream.getvalue()[before:]
+    assert wiped.strip() == "" and "\n" not in wiped
     meter.hide()
     meter.show()
     assert meter.line is not None

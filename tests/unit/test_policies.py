@@ -199,6 +199,19 @@ def test_silence_is_rarely_hidden():
         Segments(silence=0.1)(counts, begins)
 
 
+def test_matched_spans_spare_silence_too():
+    counts = torch.full((300,), 60)
+    speech = torch.ones(300, 64, dtype=torch.bool)
+    speech[:, 30:] = False
+    policy = DurationMatchedSpans([0, 0, 1], 0.3, silence=0.1)
+    hidden = policy(counts, speech=speech)
+    assert (hidden.sum(1) == 18).all()
+    assert float(hidden[:, 30:].float().mean()) < 0.2 * 0.6
+    assert float(hidden[:, :30].float().mean()) > 0.5 - 0.06
+    with pytest.raises(ValueError, match="speech"):
+        policy(counts)
+
+
 def test_durations_follow_the_histogram():
     weights = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.5])
     torch.manual_seed(0)

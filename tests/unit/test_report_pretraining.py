@@ -63,10 +63,30 @@ def test_intervals_where_errors_are_known_by_speaker():
     (first, second) = cost_lines(runs)
     assert first[4] == "1"
     assert second[4] == "0.50 [0.50, 0.50]"
+    assert "Brackets" in describe_costs(runs)
     del runs[1]["curve"][0]["by_speaker"]
     assert cost_lines(runs)[1][4] == "0.50"
-    runs[1]["curve"].pop()
+    text = describe_costs(runs)
+    assert "Brackets" not in text
+    assert "lack of errors by speaker (of all seeds): half." in text
+    # Methods need not have been asked equally often, their seeds must.
+    runs[1]["curve"].pop(1)
+    assert cost_lines(runs)[1][4] == "0.50"
+    runs.append(known("half", 2, 0.5))
     assert cost_lines(runs)[1][3:] == ("-",) * 4
+
+
+def test_what_was_reached_at_once_cost_at_most_that():
+    soon = run("soon", 1, 1.0, (30.0, 20.0, 10.0))
+    assert cost_lines([RUNS[0], soon])[1][3] == "<= 1.0"
+
+
+def test_first_estimates_of_time_are_left_out():
+    told = run("fixed", 1, 1.0)
+    for point, seconds in zip(told["curve"], (90, 60, 600), strict=True):
+        point["cpu_seconds"] = seconds
+    (curve,) = curves([told], "cpu_seconds")["fixed"]
+    assert curve.costs.tolist() == [1, 10] and curve.errors.tolist() == [50, 40]
 
 
 def test_a_random_encoder_has_no_cost():
@@ -85,7 +105,10 @@ def test_costs_can_be_others():
     assert slow.split()[2:5] == ["300.0", "300.0", "3.00"]
     # As cheap in operations; of energy nothing is known.
     assert cost_lines(runs)[1][4] == "1.00"
-    assert describe_costs(runs, cost="joules") == ""
+    with pytest.raises(ValueError, match="no run has a curve over joules"):
+        describe_costs(runs, cost="joules")
+    runs[0]["curve"][0]["joules"] = 5.0
+    assert "not known of slow" in describe_costs(runs, cost="joules")
 
 
 def test_letters_of_features_are_shown_once():
