@@ -14,6 +14,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.units import units_of
+from speechbrain_privacy.brains.meter import write_cost
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.speech import with_codes
@@ -135,7 +136,7 @@ def fit(
     )
     if brain.meter is not None:
         run_on_main(
-            _write_cost,
+            write_cost,
             args=[
                 Path(output_folder) / EFFICIENCY,
                 brain.efficiency(),
@@ -143,17 +144,6 @@ def fit(
             ],
         )
     brain.unwrap_modules()
-
-
-def _write_cost(path, spent, steps_here):
-    """A finished training, run again, has not cost this process anything; but
-    it may have been killed between its last checkpoint and this file."""
-    if not steps_here:
-        # Of the process that trained nothing is known but the sums.
-        for name in ("peak_memory_bytes", "energy_method"):
-            spent.pop(name, None)
-    if steps_here or (spent["steps"] and not path.is_file()):
-        write_json(path, spent)
 
 
 def add_units(data, path, n_units, frames_of, source, seed=0):

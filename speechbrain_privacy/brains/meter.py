@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.brains.energy import EnergyTracker
+from speechbrain_privacy.dataio.files import write_json
 
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
@@ -335,6 +336,28 @@ class EfficiencyMeter:
             "peak_memory_bytes": peak_memory(device),
             "device": str(device),
         }
+
+
+def write_cost(path, spent, steps_here):
+    """Writes what a training has cost, if this process knows more of it.
+
+    A finished training, run again, has not cost this process anything; but
+    it may have been killed between its last checkpoint and this file.
+
+    Arguments
+    ---------
+    path : Path
+    spent : dict
+        From ``EfficiencyMeter.summary``.
+    steps_here : int
+        Steps of this process. Without any nothing is known but the sums: not
+        how much memory training took, nor how energy was counted.
+    """
+    if not steps_here:
+        for name in ("peak_memory_bytes", "energy_method"):
+            spent.pop(name, None)
+    if steps_here or (spent["steps"] and not path.is_file()):
+        write_json(path, spent)
 
 
 def peak_memory(device="cpu"):
