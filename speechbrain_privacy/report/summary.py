@@ -174,11 +174,16 @@ def summarise(runs):
             features = tap == FEATURES
             # What the model is given is the same for every seed.
             seeds = same[:1] if features else same
+            errors = [_error(run, tap) for run in same]
+            if features:
+                # Not every run has probed them.
+                known = (_error(run, tap) for run in runs)
+                errors = [next((error for error in known if error), None)]
             rows.append(
                 _row(
                     "features" if features else name,
                     tap,
-                    _pooled([_error(run, tap) for run in seeds], 1.0),
+                    _pooled(errors, 1.0),
                     [run["audit"]["taps"][tap]["speaker"] for run in seeds],
                     [_gender(run["audit"]["taps"][tap]) for run in seeds],
                 )

@@ -200,6 +200,11 @@ def test_pretrained_encoders_are_wrong_about_phones(tmp_path):
         runs.append(run)
     features, *_, encoder = summarise(runs)
     assert features.error.text == "60.0 [59.0, 61.0]"
+    # Of features it is told whichever run has asked.
+    asked = runs[0]["phones"].pop("logmel")
+    runs[1]["phones"]["logmel"] = asked
+    features, *_ = summarise(runs)
+    assert features.error.text == "60.0 [59.0, 61.0]"
     assert encoder.error.text == "52.0 +- 2.8"
     assert "phone error %" in format_table(runs)
     assert "85.0 % wrong" in describe(runs)
