@@ -2,7 +2,7 @@
 
 import torch
 
-from speechbrain_privacy.nnet.pooling import frames_mask
+from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 
 
 class Waveform(torch.nn.Module):
@@ -54,8 +54,7 @@ def extract(features, wavs, lengths):
     stft = getattr(inside, "compute_STFT", None)
     if stft is None:
         return feats, lengths
-    samples = (lengths * wavs.shape[1]).round().long()
-    counts = samples // stft.hop_length + 1
+    counts = frame_counts(lengths, wavs.shape[1]) // stft.hop_length + 1
     # Slightly less, since SpeechBrain counts a frame that begins within.
     return feats, counts / feats.shape[1] * (1 - 1e-6)
 
