@@ -63,6 +63,9 @@ class AdversaryEnsemble(torch.nn.Module):
         Every so many optimizer steps one member, in turn, starts over
         from random weights, so that the encoder cannot settle against one
         set of attackers. 0: never.
+    against : list of str, optional
+        Attributes to attack: members and weights of others are left out.
+        Default: all.
 
     Example
     -------
@@ -95,6 +98,7 @@ class AdversaryEnsemble(torch.nn.Module):
         temperature=0.1,
         schedule=None,
         reinit_every=0,
+        against=None,
     ):
         super().__init__()
         if combination not in COMBINATIONS:
@@ -107,6 +111,18 @@ class AdversaryEnsemble(torch.nn.Module):
                 f"{i}_{member.attribute}": member
                 for i, member in enumerate(members)
             }
+        weights = dict(weights or {})
+        if against is not None:
+            known = {m.attribute for m in members.values()}
+            if missing := sorted(set(against) - known):
+                raise ValueError(
+                    f"no member attacks {missing}; "
+                    f"members attack {sorted(known)}"
+                )
+            members = {
+                n: m for n, m in members.items() if m.attribute in against
+            }
+            weights = {a: w for a, w in weights.items() if a in against}
         self.members = torch.nn.ModuleDict(members)
         self.attributes = sorted({m.attribute for m in members.values()})
         for attribute in self.attributes:
@@ -119,7 +135,6 @@ class AdversaryEnsemble(torch.nn.Module):
                     f"every member on '{attribute}' has weight 0: leave them "
                     f"out, or set weights[{attribute!r}] to 0"
                 )
-        weights = dict(weights or {})
         unread = sorted(set(weights) - set(self.attributes))
         if unread and members:
             raise ValueError(

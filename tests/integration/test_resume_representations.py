@@ -43,23 +43,16 @@ PRETRAINING = (
 )
 
 
-#: Recipe, YAML, batches that are trained on (HuBERT's in two generations),
-#: and files of tensors in a checkpoint.
+#: Recipe, batches that are trained on (HuBERT's in two generations), and
+#: what else it is asked for: noise and rooms where they can be.
 OBJECTIVES = [
-    ("bestrq", "bestrq", 12, 4),
-    ("bestrq", "bestrq_adversarial", 12, 5),
-    ("wav2vec2", "wav2vec2", 12, 4),
-    ("hubert", "hubert", 24, 4),
-    ("wavlm", "wavlm", 24, 4),
-    ("multitask", "multitask", 12, 4),
-    ("spin", "spin", 12, 4),
+    ("bestrq", 12, ["--robust=both"]),
+    ("wav2vec2", 12, ["--robust=both", "--adversaries=both"]),
+    ("hubert", 24, ["--robust=both", "--adversaries=both", "--n_clusters=6"]),
+    ("wavlm", 24, ["--adversaries=both", "--n_clusters=6"]),
+    ("multitask", 12, ["--robust=both", "--adversaries=both"]),
+    ("spin", 12, ["--adversaries=both"]),
 ]
-#: What else they are asked for: noise and rooms where they can be.
-FURTHER = {
-    "hubert": ["--n_clusters=6", "--robust=both"],
-    "wavlm": ["--n_clusters=6"],
-    "spin": [],
-}
 
 
 def test_a_killed_fine_tuning(toy_corpus, tmp_path):
@@ -92,17 +85,14 @@ def test_a_killed_fine_tuning(toy_corpus, tmp_path):
     assert results[0][1] == results[1][1]
 
 
-@pytest.mark.parametrize(("recipe", "yaml", "batches", "files"), OBJECTIVES)
-def test_a_killed_pretraining(
-    toy_corpus, tmp_path, recipe, yaml, batches, files
-):
-    further = FURTHER.get(recipe, ["--robust=both"])
+@pytest.mark.parametrize(("recipe", "batches", "further"), OBJECTIVES)
+def test_a_killed_pretraining(toy_corpus, tmp_path, recipe, batches, further):
     results = []
     kill_at = random.randint(2, batches - 1)
     for name, step in (("whole", None), ("killed", kill_at)):
         arguments = (
             f"MiniSpeech/self-supervised-learning/{recipe}",
-            yaml,
+            recipe,
             *PRETRAINING,
             *further,
             *own_corpus(toy_corpus),
@@ -123,7 +113,10 @@ def test_a_killed_pretraining(
         }
         log = (tmp_path / name / "train_log.txt").read_text()
         results.append((tensors, log))
-    assert len(results[0][0]) == files
+    # Encoder, objective, adversaries, and an optimizer for each role.
+    attacked = "--adversaries=both" in further
+    assert len(results[0][0]) == (5 if attacked else 4)
+    assert ("speaker_stats" in results[0][1]) == attacked
     assert_equal(*results)
 
 
@@ -133,7 +126,8 @@ def test_a_kill_before_the_cost_is_written(toy_corpus, tmp_path):
         "MiniSpeech/self-supervised-learning/hubert",
         "hubert",
         *PRETRAINING,
-        *FURTHER["hubert"],
+        "--robust=both",
+        "--n_clusters=6",
         *own_corpus(toy_corpus),
         f"--output_folder={tmp_path}",
     )

@@ -302,6 +302,21 @@ def test_reinitialisation_takes_turns_and_depends_on_step_and_seed_only():
     assert torch.equal(first, weights("a"))
 
 
+@pytest.mark.parametrize("against", [["gender"], ["spk_id"], []])
+def test_members_on_other_attributes_are_left_out(batch, against):
+    hidden, lengths = batch
+    every = members()
+    ensemble = AdversaryEnsemble(
+        every, {"spk_id": 0.5, "gender": 0.25}, against=against
+    )
+    own = {n for n, m in every.items() if m.attribute in against}
+    assert set(ensemble.members) == own
+    assert ensemble.attributes == against
+    assert set(ensemble.weights) == set(against)
+    labels = {name: LABELS[name] for name in against}
+    assert set(ensemble(hidden, lengths, labels).members) == own
+
+
 def test_an_empty_ensemble_is_a_plain_model(batch):
     hidden, lengths = batch
     out = AdversaryEnsemble()(hidden, lengths, {})
@@ -326,6 +341,10 @@ def test_an_empty_ensemble_is_a_plain_model(batch):
         (
             lambda: AdversaryEnsemble([Adversary(4)], weights={"spk_id": -1}),
             ">= 0",
+        ),
+        (
+            lambda: AdversaryEnsemble([Adversary(4)], against=["age"]),
+            "no member attacks .'age'",
         ),
         (
             lambda: AdversaryEnsemble([Adversary(4)]).set_classes({"age": 3}),
