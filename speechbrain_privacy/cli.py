@@ -277,6 +277,13 @@ def main(arguments=None):
         "--sample_rate", type=int, default=16000, help="of the audio"
     )
     pretext.add_argument("--json", help="where the numbers go as JSON")
+    pretext.add_argument(
+        "--recipe",
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="YAML of a multitask recipe, and where the same with these "
+        "weights goes",
+    )
     _add_format(pretext)
     pretext.set_defaults(run_command=commands.pretext)
 

@@ -359,11 +359,7 @@ def pretext(options):
     """The command ``pretext``."""
     from dataclasses import asdict
 
-    from speechbrain_privacy.audit.pretext import (
-        describe_segments,
-        null_levels,
-        segments_of,
-    )
+    from speechbrain_privacy.audit import pretext as selection
     from speechbrain_privacy.dataio.alignments import load_alignments
     from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.dataio.manifest import read_manifest
@@ -373,14 +369,14 @@ def pretext(options):
 
     need = () if options.alignments else (options.label,)
     manifest = read_manifest(options.manifest, options.data_folder, need)
-    segments = segments_of(
+    segments = selection.segments_of(
         manifest,
         load_alignments(options.alignments, [manifest])
         if options.alignments
         else None,
         options.label,
     )
-    kernels, targets, left_out = describe_segments(
+    kernels, targets, left_out = selection.describe_segments(
         segments,
         Descriptors(sample_rate=options.sample_rate),
         options.sample_rate,
@@ -394,7 +390,7 @@ def pretext(options):
         options.method,
         options.centering,
     )
-    null = null_levels(kernels, targets, options.centering)
+    null = selection.null_levels(kernels, targets, options.centering)
     lines = [("task", "1000 HSIC", "shuffled", "weight")]
     for task in sorted(found.alone, key=found.alone.get):
         levels = 1000 * found.alone[task], 1000 * null[task]
@@ -413,6 +409,9 @@ def pretext(options):
     )
     weights = ", ".join(f"{t}: {w:.4f}" for t, w in found.weights.items())
     print(f'\n--weights "{{{weights}}}"', file=said)
+    if options.recipe:
+        origin = f"of {options.manifest}, {options.method}"
+        selection.write_recipe(*options.recipe, found.weights, origin)
     if options.json:
         content = asdict(found) | {"null": null, "classes": sorted(kernels)}
         write_json(options.json, content)

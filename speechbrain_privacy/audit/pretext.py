@@ -6,7 +6,10 @@ the cosine of their log-mel features, brought to ten frames; tasks by the mean
 of their descriptor in a segment.
 """
 
+import os
+import re
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -198,3 +201,53 @@ def null_levels(kernels, targets, centering):
             other = np.exp(log_gaussian(values))
             found[task].append(shuffled_hsic(kernel, other, centering))
     return {task: float(np.mean(some)) for task, some in found.items()}
+
+
+def write_recipe(source, target, weights, origin=""):
+    """A recipe like another, with other weights of pretext tasks.
+
+    Comments and all other settings stay as they are; what it includes is
+    found from its new place, and its name is that of the file.
+
+    Arguments
+    ---------
+    source : str or Path
+        YAML with a top-level mapping ``weights``, e.g. ``multitask.yaml``.
+    target : str or Path
+        YAML to be made; nothing is overwritten.
+    weights : dict
+        Task -> weight.
+    origin : str
+        Where they come from, for a comment.
+
+    Raises
+    ------
+    ValueError
+        If ``source`` has no such mapping, or ``target`` is there.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists():
+        raise ValueError(f"{target} is there already: give another name")
+    lines = "".join(f"    {task}: {w:.4f}\n" for task, w in weights.items())
+    origin = f" # {origin}" if origin else ""
+    text, found = re.subn(
+        r"^weights:.*\n(?:[ \t]+\S.*\n)+",
+        lambda _: f"weights:{origin}\n{lines}",
+        source.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    if found != 1:
+        raise ValueError(
+            f"{source}: no 'weights:' of pretext tasks, as in a multitask "
+            "recipe"
+        )
+
+    def included(match):
+        path = (source.parent / match[1]).resolve()
+        return f"!include:{os.path.relpath(path, target.parent.resolve())}"
+
+    text = re.sub(r"!include:(\S+)", included, text)
+    name = rf"^(name:.*?\b){re.escape(source.stem)}(?=\b|_)"
+    text = re.sub(name, lambda m: m[1] + target.stem, text, flags=re.MULTILINE)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")

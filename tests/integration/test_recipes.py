@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 
@@ -423,12 +424,40 @@ def test_beam_search_decodes(toy_corpus, tmp_path, capsys):
     assert "beam search is not in it" in capsys.readouterr().out
 
 
+def test_from_labelled_speech_to_a_multitask_recipe(toy_corpus, tmp_path):
+    folder, paths = toy_corpus
+    recipe = "MiniSpeech/self-supervised-learning/multitask"
+    given = ROOT / "recipes" / recipe / "hparams"
+    made = tmp_path / "speakers.yaml"
+    asked = ["pretext", str(paths["train"]), f"--data_folder={folder}"]
+    asked += ["--least=2", f"--json={tmp_path / 'weights.json'}"]
+    asked += ["--recipe", str(given / "multitask.yaml"), str(made)]
+    assert main(asked) == 0
+    done = run(
+        recipe,
+        os.path.relpath(made.with_suffix(""), given),
+        *TINY,
+        "--number_of_epochs=2",
+        "--alignments=null",
+        "--reader=null",
+        *own_corpus(toy_corpus),
+        f"--output_folder={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["name"] == "speakers"
+    found = json.loads((tmp_path / "weights.json").read_text())["weights"]
+    log = (tmp_path / "out" / "train_log.txt").read_text()
+    used = {task for task, w in found.items() if round(w, 4) > 0}
+    assert {task for task in found if f"train {task}: " in log} == used
+
+
 @pytest.mark.parametrize(
     ("recipe", "yaml", "further"),
     [
-        ("bestrq", "bestrq_adversarial", ()),
+        ("bestrq", "bestrq_informed", ("--adversaries=both",)),
         ("wavlm", "wavlm", ("--n_clusters=6",)),
-        ("spin", "spin", ()),
+        ("spin", "spin", ("--adversaries=gender",)),
     ],
 )
 def test_pre_training_in_two_processes(

@@ -6,6 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import soundfile
+from hyperpyyaml import load_hyperpyyaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +190,50 @@ def test_the_command_gives_weights_for_the_recipe(labelled, capsys):
         "s0",
         "s1",
     ]
+
+
+def test_a_recipe_is_written_with_the_weights(tmp_path, labelled, capsys):
+    include = tmp_path / "common" / "sizes.yaml"
+    include.parent.mkdir()
+    include.write_text("dim: 3\n")
+    source = tmp_path / "mine" / "tasks.yaml"
+    source.parent.mkdir()
+    source.write_text(
+        "name: !ref tasks_<mask> # tasks\nmask: fixed\n"
+        "# Which.\nweights: # of others\n    f0: 1.0\n    rasta: 0.0\n\n"
+        "model: !include:../common/sizes.yaml\nn: !ref <weights>\n"
+    )
+    target = tmp_path / "elsewhere" / "deep" / "phones.yaml"
+    given = [
+        "pretext",
+        str(labelled / "m.csv"),
+        f"--data_folder={labelled}",
+        f"--alignments={labelled / 'a.csv'}",
+        "--least=5",
+        f"--json={labelled / 'w.json'}",
+        "--recipe",
+        str(source),
+        str(target),
+    ]
+    assert main(given) == 0
+    found = json.loads((labelled / "w.json").read_text())["weights"]
+    with target.open() as file:
+        made = load_hyperpyyaml(file)
+    assert made["weights"] == pytest.approx(found, abs=1e-4)
+    assert made["n"] == made["weights"] and made["model"] == {"dim": 3}
+    assert made["name"] == "phones_fixed"
+    text = target.read_text()
+    assert "# Which.\nweights: # of " in text and "sparsemax" in text
+    # Weights were said; nothing is overwritten.
+    capsys.readouterr()
+    assert main(given) == 2
+    said = capsys.readouterr()
+    assert '--weights "{f0:' in said.out and "is there already" in said.err
+    assert target.read_text() == text
+    source.write_text("model: 3\n")
+    assert main([*given[:-1], str(tmp_path / "other.yaml")]) == 2
+    assert "no 'weights:' of pretext tasks" in capsys.readouterr().err
+    assert not (tmp_path / "other.yaml").exists()
 
 
 def test_too_little_is_named(labelled, capsys):
