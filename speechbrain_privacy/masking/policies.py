@@ -339,12 +339,13 @@ def _hide(pieces, counts, ratio, generator, weights=None):
     n_rows, n_frames = pieces.shape
     device = pieces.device
     n_pieces = int(pieces[:, -1].max()) + 1
-    sizes = torch.zeros((n_rows, n_pieces), dtype=torch.long, device=device)
-    sizes.scatter_add_(1, pieces, torch.ones_like(pieces))
-    ends = sizes.cumsum(1)
+    # Frames are counted in 32 bits: half of the memory to go through.
+    ones = torch.ones(pieces.shape, dtype=torch.int32, device=device)
+    sizes = ones.new_zeros((n_rows, n_pieces)).scatter_add_(1, pieces, ones)
+    ends = sizes.cumsum(1, dtype=torch.int32)
     if int(counts.min()) < n_frames:
         # Padding was counted as part of the last piece.
-        ends = torch.minimum(ends, counts[:, None])
+        ends = torch.minimum(ends, counts[:, None].int())
         sizes = ends.diff(dim=1, prepend=ends.new_zeros(n_rows, 1))
     keys = _coarse_keys(n_rows, n_pieces, device, generator)
     if weights is not None:
@@ -358,12 +359,12 @@ def _hide(pieces, counts, ratio, generator, weights=None):
         keys = keys.view(torch.int32)  # positive floats sort as their bits
     # With the column in its lower half a key can be sorted alone.
     columns = torch.arange(n_pieces, device=device)
-    order = _sorted((keys.long() << 32) + columns) & 0x7FFFFFFF
-    taken = sizes.gather(1, order).cumsum(1)
+    order = _sorted(torch.add(columns, keys, alpha=1 << 32)) & 0x7FFFFFFF
+    taken = sizes.gather(1, order).cumsum(1, dtype=torch.int32)
     # Up to which frame each piece is hidden.
-    missing = (_wanted(counts, ratio) - taken).clamp_(max=0)
-    until = ends.scatter_add_(1, order, missing)
-    return torch.arange(n_frames, device=device) < until.gather(1, pieces)
+    missing = (_wanted(counts, ratio).int() - taken).clamp_(max=0)
+    until = ends.scatter_add_(1, order, missing).gather(1, pieces)
+    return torch.arange(n_frames, dtype=torch.int32, device=device) < until
 
 
 def _coarse_keys(n_rows, n_columns, device, generator):
