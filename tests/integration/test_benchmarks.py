@@ -1,9 +1,11 @@
 """Benchmarks run; what they measure is not asserted in a timed test."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
@@ -84,3 +86,34 @@ def test_voices_speed_prints_real_times():
         "equalizer",
     ]
     assert all(int(times) > 1 for _, times in found)
+
+
+def test_what_tells_of_a_pretext_task_before_training():
+    """Its trainings take an hour; what it makes of them does not."""
+    path = ROOT / "benchmarks" / "pretext_selection.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    selection = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(selection)
+    draw = np.random.default_rng(0)
+    speech = draw.normal(size=(300, 4))
+    told = [
+        selection.told_linearly(speech @ speech.T, target)
+        for target in (speech @ [1.0, 2.0, 0.0, -1.0], draw.normal(size=300))
+    ]
+    assert told[0] > 0.999 and -0.1 < told[1] < 0.02
+    known = {
+        "rising": dict(zip("abcd", [1, 2, 3, 4])),
+        "odd": {"a": 1, "b": 4, "c": 2, "d": 3},
+    }
+    errors = {
+        "a": [1.0, 9.0],
+        "b": [2.0, 9.1],
+        "c": [3.0, 9.3],
+        "d": [4.0, 9.2],
+    }
+    found = selection.correlations_of(known, errors)
+    # One of 24 orders is as large, and one as small.
+    assert found["rising"]["tau"] == 1.0
+    assert found["rising"]["p"] == pytest.approx(2 / 24)
+    assert found["rising"]["of seeds"] == pytest.approx([1.0, 2 / 3])
+    assert found["odd"]["tau"] == pytest.approx(1 / 3)
