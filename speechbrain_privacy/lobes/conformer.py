@@ -13,14 +13,20 @@ from speechbrain.lobes.models.transformer.Conformer import (
 from speechbrain.nnet.attention import RelPosEncXL
 
 from speechbrain_privacy.lobes.frontends import (
+    ConvolvedPatches,
     Patches,
     Subsampling,
     sinusoids,
 )
+from speechbrain_privacy.nnet.choices import chosen
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
 from speechbrain_privacy.nnet.weights import load_weights
 
-FRONTENDS = ("convolution", "patches")
+FRONTENDS = {
+    "convolution": Subsampling,
+    "patches": lambda size, d_model, stride, _: Patches(size, d_model, stride),
+    "convolved_patches": ConvolvedPatches,
+}
 
 
 class PaddingSafeConvolution(ConvolutionModule):
@@ -95,9 +101,10 @@ class ConformerLobe(torch.nn.Module):
     channels : int
         Feature maps of the convolutional front-end.
     frontend : str
-        ``"convolution"`` (overlapping, strided) or ``"patches"`` (each hidden
+        ``"convolution"`` (overlapping, strided), ``"patches"`` (each hidden
         frame sees ``stride`` feature frames of its own: cheaper, and nothing
-        of a hidden frame can be seen in the next).
+        of a hidden frame can be seen in the next), or
+        ``"convolved_patches"`` (the convolutions, of each patch alone).
     places : bool
         Adds sines and cosines of each frame's place, beside the relative
         places that attention knows: for an encoder that is trained on
@@ -130,18 +137,11 @@ class ConformerLobe(torch.nn.Module):
         weights=None,
     ):
         super().__init__()
-        if frontend not in FRONTENDS:
-            raise ValueError(
-                f"frontend is '{frontend}'; it is {' or '.join(FRONTENDS)}"
-            )
         self.stride = stride
         self.d_model = d_model
         self.places = places
-        self.subsampling = (
-            Subsampling(input_size, d_model, stride, channels)
-            if frontend == "convolution"
-            else Patches(input_size, d_model, stride)
-        )
+        make = chosen(FRONTENDS, frontend)
+        self.subsampling = make(input_size, d_model, stride, channels)
         self.dropout = ChannelDropout(dropout)
         self.positions = RelPosEncXL(d_model)
         self.layers = ConformerEncoder(

@@ -217,3 +217,43 @@ class Subsampling(torch.nn.Module):
             x = torch.relu(conv(x.masked_fill(~mask[:, None, :, None], 0.0)))
             counts = self.strided(counts)
         return self.project(x.transpose(1, 2).flatten(2)), counts
+
+
+class ConvolvedPatches(torch.nn.Module):
+    """``Subsampling`` of ``stride`` frames that nobody else sees.
+
+    Its convolutions are those of ``Subsampling``, but each output frame is
+    made of input frames of its own, with zeros around them: what is hidden
+    cannot be seen in the next frame, and several masks share one pass.
+
+    Arguments
+    ---------
+    input_size, output_size, stride, channels : int
+        As in ``Subsampling``.
+
+    Example
+    -------
+    >>> net = ConvolvedPatches(80, 144)
+    >>> out, counts = net(torch.rand(1, 6, 80), torch.tensor([6]))
+    >>> out.shape, counts
+    (torch.Size([1, 2, 144]), tensor([2]))
+    """
+
+    separate = True
+
+    def __init__(self, input_size, output_size, stride=4, channels=32):
+        super().__init__()
+        self.stride = stride
+        self.centre = (stride - 1) / 2
+        self.convolve = Subsampling(input_size, output_size, stride, channels)
+        self.norm = torch.nn.LayerNorm(output_size)
+
+    def forward(self, x, counts):
+        """As ``Subsampling.forward``."""
+        n_rows, n_frames, n_bins = x.shape
+        x = x.masked_fill(~frames_mask(counts, n_frames).unsqueeze(2), 0.0)
+        x = patched(x, self.stride).view(-1, self.stride, n_bins)
+        x, _ = self.convolve(x, counts.new_full((len(x),), self.stride))
+        return self.norm(x).view(n_rows, -1, x.shape[2]), (
+            counts + self.stride - 1
+        ).div(self.stride, rounding_mode="floor")

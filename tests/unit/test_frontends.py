@@ -47,7 +47,9 @@ def only_counted(features):
     return Counted()
 
 
-@pytest.mark.parametrize("frontend", ["convolution", "patches"])
+@pytest.mark.parametrize(
+    "frontend", ["convolution", "patches", "convolved_patches"]
+)
 def test_a_waveform_alone_and_in_a_padded_batch(frontend):
     torch.manual_seed(0)
     lobe = ConformerLobe(

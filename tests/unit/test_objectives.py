@@ -10,7 +10,11 @@ from speechbrain.nnet.quantisers import (
 
 from speechbrain_privacy.lobes.bestrq import BestRQ, RandomProjectionQuantizer
 from speechbrain_privacy.lobes.conformer import ConformerLobe
-from speechbrain_privacy.lobes.frontends import Patches, patched
+from speechbrain_privacy.lobes.frontends import (
+    ConvolvedPatches,
+    Patches,
+    patched,
+)
 from speechbrain_privacy.lobes.objectives import LightDecoder, MaskedEncoder
 from speechbrain_privacy.masking.policies import FixedSpans, Segments
 from speechbrain_privacy.nnet.pooling import frames_mask
@@ -47,6 +51,7 @@ MODES = [
     ("convolution", True),
     ("patches", False),
     ("patches", True),
+    ("convolved_patches", True),
 ]
 
 
@@ -258,8 +263,9 @@ def test_objective_learns(frontend, visible_only):
     assert float(out.correct) / out.count > 0.6
 
 
-def test_front_end_of_patches_sees_its_own_frames_only():
-    front = Patches(BINS, 16, stride=4)
+@pytest.mark.parametrize("kind", [Patches, ConvolvedPatches])
+def test_front_end_of_patches_sees_its_own_frames_only(kind):
+    front = kind(BINS, 16, stride=4)
     x = torch.randn(1, 12, BINS, requires_grad=True)
     out, counts = front(x, torch.tensor([10]))
     assert counts.tolist() == [3]
@@ -271,7 +277,7 @@ def test_front_end_of_patches_sees_its_own_frames_only():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="masks"):
         network(FixedSpans(), masks=0)
-    with pytest.raises(ValueError, match="frontend"):
+    with pytest.raises(ValueError, match="'magic' is none of conv"):
         network(FixedSpans(), frontend="magic")
     with pytest.raises(ValueError, match="boundaries"):
         network(Segments())(torch.randn(1, 40, BINS), torch.ones(1))

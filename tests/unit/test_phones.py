@@ -60,7 +60,9 @@ def test_errors_and_the_majority():
     assert told["phones"] == 3
 
 
-@pytest.mark.parametrize("frontend", ["convolution", "patches"])
+@pytest.mark.parametrize(
+    "frontend", ["convolution", "patches", "convolved_patches"]
+)
 def test_encoders_know_where_their_frames_lie(frontend):
     lobe = ConformerLobe(8, 16, num_layers=1, frontend=frontend)
     step, first = lobe.grid
