@@ -367,6 +367,8 @@ def pretext(options):
     from speechbrain_privacy.metrics.dependence import task_weights
     from speechbrain_privacy.report.tables import format_lines
 
+    if options.recipe:
+        selection.check_recipe(*options.recipe)
     need = () if options.alignments else (options.label,)
     manifest = read_manifest(options.manifest, options.data_folder, need)
     segments = selection.segments_of(

@@ -15,6 +15,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.units import units_of
 from speechbrain_privacy.brains.meter import write_cost
+from speechbrain_privacy.brains.milestones import error_over_cost
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.speech import with_codes
@@ -254,7 +255,8 @@ def evaluate_pretraining(
     seed : int
         Of the training, to be stored.
     probe : PhoneProbe, optional
-        Also of the encoders that the Brain has kept on its way (``curve``).
+        Also of the encoders that the Brain has kept on its way (``curve``,
+        which ends with the finished one).
     alignments : dict, optional
         Of the utterances; without it phones are not probed.
     transcripts : TranscriptProbe, optional
@@ -281,18 +283,11 @@ def evaluate_pretraining(
             return probe.run(brain, *sides, alignments, progressbar, taps)
 
         results["probe"] = probe.settings
-        results["phones"] = phones()
-        if brain.milestones is not None:
-            encoder = brain.unwrapped("objective").network.encoder
-            results["curve"] = [
-                {
-                    **kept,
-                    "error": found["error"]["value"],
-                    "by_speaker": found["by_speaker"],
-                }
-                for kept in brain.milestones.revisit(encoder)
-                for found in [phones([probe.curve])[probe.curve]]
-            ]
+        results["phones"] = last = phones()
+        name = probe.curve
+        results["curve"] = error_over_cost(
+            brain, lambda: phones([name])[name], last[name]
+        )
         write_json(Path(output_folder) / RESULTS, results)
     if transcripts is not None:
         results["characters"] = transcripts.run(

@@ -96,6 +96,8 @@ def may_choose(dev, train, test):
     bool
         With a warning that says why not, where speakers are shared.
     """
+    if "spk_id" not in dev.columns:
+        return False
     speakers = dev.values("spk_id")
     distinct = set(speakers)
     if distinct & (train.known("spk_id") | test.known("spk_id")):
@@ -125,7 +127,7 @@ def check_audit(audit, train, test):
     if audit is None:
         raise ValueError(
             "audit: a recipe ends with one; to make it short, give "
-            '--attack "{epochs: 1}" instead of leaving it out'
+            '--attack "{epochs: 5}" instead of leaving it out'
         )
     audit.check(train, test)
 

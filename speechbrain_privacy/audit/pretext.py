@@ -26,6 +26,8 @@ FRAMES = 10
 WIDTH, SLOPE = 0.07, 0.1
 #: Segments of a class, at least and at most.
 LEAST, MOST = 20, 300
+#: Where a recipe has its weights of tasks.
+WEIGHTS = re.compile(r"^weights:.*\n(?:[ \t]+\S.*\n)+", re.MULTILINE)
 #: Seconds between frames, of features and descriptors.
 STEP = 0.01
 
@@ -141,7 +143,7 @@ def describe_segments(
     if not chosen:
         raise ValueError(
             f"no class has {least} segments: label more speech, or lower "
-            "what a class needs"
+            "what a class needs (--least)"
         )
     wanted = defaultdict(list)
     for name, some in chosen.items():
@@ -203,6 +205,35 @@ def null_levels(kernels, targets, centering):
     return {task: float(np.mean(some)) for task, some in found.items()}
 
 
+def check_recipe(source, target):
+    """Finds before the weights are that no recipe can be written.
+
+    Arguments
+    ---------
+    source, target : str or Path
+        As for ``write_recipe``.
+
+    Returns
+    -------
+    str
+        What ``source`` says.
+
+    Raises
+    ------
+    ValueError
+        If it has no weights, or ``target`` is there.
+    """
+    if Path(target).exists():
+        raise ValueError(f"{target} is there already: give another name")
+    text = Path(source).read_text(encoding="utf-8")
+    if len(WEIGHTS.findall(text)) != 1:
+        raise ValueError(
+            f"{source}: no 'weights:' of pretext tasks, as in a multitask "
+            "recipe"
+        )
+    return text
+
+
 def write_recipe(source, target, weights, origin=""):
     """A recipe like another, with other weights of pretext tasks.
 
@@ -223,24 +254,13 @@ def write_recipe(source, target, weights, origin=""):
     Raises
     ------
     ValueError
-        If ``source`` has no such mapping, or ``target`` is there.
+        As from ``check_recipe``.
     """
+    text = check_recipe(source, target)
     source, target = Path(source), Path(target)
-    if target.exists():
-        raise ValueError(f"{target} is there already: give another name")
     lines = "".join(f"    {task}: {w:.4f}\n" for task, w in weights.items())
     origin = f" # {origin}" if origin else ""
-    text, found = re.subn(
-        r"^weights:.*\n(?:[ \t]+\S.*\n)+",
-        lambda _: f"weights:{origin}\n{lines}",
-        source.read_text(encoding="utf-8"),
-        flags=re.MULTILINE,
-    )
-    if found != 1:
-        raise ValueError(
-            f"{source}: no 'weights:' of pretext tasks, as in a multitask "
-            "recipe"
-        )
+    text = WEIGHTS.sub(lambda _: f"weights:{origin}\n{lines}", text)
 
     def included(match):
         path = (source.parent / match[1]).resolve()

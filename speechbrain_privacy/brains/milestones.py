@@ -77,3 +77,40 @@ class Milestones:
                     yield {"epoch": kept["epoch"], **kept["cost"]}
         finally:
             encoder.load_state_dict(own)
+
+
+def error_over_cost(brain, probe, last):
+    """What a probe says of the encoders that were kept, and of the last.
+
+    Arguments
+    ---------
+    brain : PretrainingBrain
+        Trained.
+    probe : callable
+        None -> ``error`` (with a ``value``) and ``by_speaker``, of the
+        encoder as it is.
+    last : dict
+        The same, of the finished encoder.
+
+    Returns
+    -------
+    list of dict
+        ``epoch``, costs until then, ``error`` and ``by_speaker``; without a
+        meter nothing is known of the last one's cost.
+    """
+
+    def point(found):
+        error, by_speaker = found["error"]["value"], found["by_speaker"]
+        return {"error": error, "by_speaker": by_speaker}
+
+    points = []
+    if brain.milestones is not None:
+        encoder = brain.unwrapped("objective").network.encoder
+        for kept in brain.milestones.revisit(encoder):
+            points.append({**kept, **point(probe())})
+    epoch = brain.epoch_counter.current
+    known = {kept["epoch"] for kept in points}
+    if brain.meter is not None and epoch > 0 and epoch not in known:
+        cost = brain.meter.totals()
+        points.append({"epoch": epoch, **cost, **point(last)})
+    return points

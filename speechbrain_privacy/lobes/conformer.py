@@ -140,7 +140,7 @@ class ConformerLobe(torch.nn.Module):
         self.stride = stride
         self.d_model = d_model
         self.places = places
-        make = chosen(FRONTENDS, frontend)
+        make = chosen(FRONTENDS, frontend, "frontend")
         self.subsampling = make(input_size, d_model, stride, channels)
         self.dropout = ChannelDropout(dropout)
         self.positions = RelPosEncXL(d_model)

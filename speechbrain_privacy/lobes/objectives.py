@@ -111,7 +111,7 @@ def chosen_decoder(encode, d_model):
         "everything": lambda: None,
         "visible": lambda: LightDecoder(d_model),
     }
-    return chosen(kinds, encode)()
+    return chosen(kinds, encode, "encode")()
 
 
 class MaskedEncoder(torch.nn.Module):
@@ -148,7 +148,8 @@ class MaskedEncoder(torch.nn.Module):
         if decoder is not None and not encoder.places:
             raise ValueError(
                 "an encoder that sees visible frames alone must be told "
-                "where they come from: places=True"
+                "where they come from: places=True, in recipes --model "
+                '"{frontend: patches, places: true}"'
             )
         self.encoder = encoder
         self.policy = policy

@@ -56,6 +56,11 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert 0 < results["phones"]["encoder"]["error"]["value"] < 100
     assert "phone error %" in done.stdout
+    # Without milestones, too, it is known what the finished one has cost.
+    (point,) = results["curve"]
+    spent = json.loads((tmp_path / "run/efficiency.json").read_text())
+    assert point["epoch"] == 1 and point["flops"] == spent["flops"] > 0
+    assert point["error"] == results["phones"]["encoder"]["error"]["value"]
     suite = str(ROOT / "hparams/attacks/standard.yaml")
     status = main(["audit", str(tmp_path / "run"), "--attackers", suite])
     assert status == 0, capsys.readouterr().err
@@ -457,7 +462,7 @@ def test_from_labelled_speech_to_a_multitask_recipe(toy_corpus, tmp_path):
     [
         ("bestrq", "bestrq_informed", ("--adversaries=both",)),
         ("wavlm", "wavlm", ("--n_clusters=6",)),
-        ("spin", "spin", ("--adversaries=gender",)),
+        ("spin", "spin", ("--pretrained=null", "--adversaries=gender")),
     ],
 )
 def test_pre_training_in_two_processes(

@@ -51,7 +51,7 @@ OBJECTIVES = [
     ("hubert", 24, ["--robust=both", "--adversaries=both", "--n_clusters=6"]),
     ("wavlm", 24, ["--adversaries=both", "--n_clusters=6"]),
     ("multitask", 12, ["--robust=both", "--adversaries=both"]),
-    ("spin", 12, ["--adversaries=both"]),
+    ("spin", 12, ["--pretrained=null", "--adversaries=both"]),
 ]
 
 

@@ -2,6 +2,7 @@ import contextlib
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from speechbrain_privacy.attacks.text import TextEmbedder
 from speechbrain_privacy.audit import representations
 from speechbrain_privacy.audit.attack import fused
 from speechbrain_privacy.audit.audit import Audit
-from speechbrain_privacy.audit.checks import check_audit
+from speechbrain_privacy.audit.checks import check_audit, may_choose
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.representations import (
     Representations,
@@ -26,7 +27,11 @@ from speechbrain_privacy.audit.representations import (
 )
 from speechbrain_privacy.audit.trials import shuffled_speakers
 from speechbrain_privacy.dataio.files import write_json
-from speechbrain_privacy.dataio.manifest import ManifestError, read_manifest
+from speechbrain_privacy.dataio.manifest import (
+    Manifest,
+    ManifestError,
+    read_manifest,
+)
 from speechbrain_privacy.metrics.verification import equal_error_rate
 
 SMALL = partial(TDNN, channels=16, embedding_size=8)
@@ -514,6 +519,20 @@ def test_faults_are_found_before_the_training(toy_corpus, change, message):
 def test_no_audit_is_one_sentence():
     with pytest.raises(ValueError, match="a recipe ends with one"):
         check_audit(None, None, None)
+
+
+def test_attackers_are_chosen_on_speakers_of_their_own():
+    def manifest(*speakers):
+        rows = tuple({"ID": "a", "spk_id": s} for s in speakers)
+        return Manifest(Path("m.csv"), ("ID", "spk_id"), rows)
+
+    train, test = manifest("a", "a", "b"), manifest("c", "c", "d")
+    assert may_choose(manifest("e", "e", "f"), train, test)
+    assert not may_choose(manifest("e", "e", "c"), train, test)
+    assert not may_choose(manifest("e", "f"), train, test)  # nothing mated
+    assert not may_choose(manifest("e", "e", ""), train, test)
+    unlabelled = Manifest(Path("m.csv"), ("ID",), ({"ID": "a"},))
+    assert not may_choose(unlabelled, train, test)
 
 
 def test_speakers_of_the_training_choose_no_attacker(toy_corpus):

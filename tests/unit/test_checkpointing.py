@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from speechbrain_privacy.brains.checkpointing import (
     RunningMeans,
     seed_step,
 )
+from speechbrain_privacy.brains.milestones import Milestones, error_over_cost
 
 
 def draw():
@@ -95,3 +97,36 @@ def test_running_means_survive_a_file_exactly(tmp_path):
     assert means.compute()["a"] == pytest.approx(1.0 / 3)
     means.clear()
     assert means.compute() == {}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "finished", "found"),
+    [
+        ([1], 3, [(1, 10.0, 0.0), (3, 30.0, 99.0)]),
+        ([1, 3], 3, [(1, 10.0, 0.0), (3, 30.0, 1.0)]),
+        (None, 3, [(3, 30.0, 99.0)]),
+        ([], 0, []),
+    ],
+)
+def test_a_curve_ends_with_the_finished_encoder(
+    tmp_path, epochs, finished, found
+):
+    kept = None if epochs is None else Milestones(tmp_path, epochs)
+    for epoch in range(1, finished + 1) if kept else ():
+        kept.keep(epoch, torch.nn.Linear(1, 1), {"flops": 10.0 * epoch})
+    brain = SimpleNamespace(
+        milestones=kept,
+        meter=SimpleNamespace(totals=lambda: {"flops": 10.0 * finished}),
+        epoch_counter=SimpleNamespace(current=finished),
+        unwrapped=lambda _: SimpleNamespace(
+            network=SimpleNamespace(encoder=torch.nn.Linear(1, 1))
+        ),
+    )
+    probed = iter(range(9))
+    curve = error_over_cost(
+        brain,
+        lambda: {"error": {"value": float(next(probed))}, "by_speaker": {}},
+        {"error": {"value": 99.0}, "by_speaker": {}},
+    )
+    assert [(p["epoch"], p["flops"], p["error"]) for p in curve] == found
+    assert all(p["by_speaker"] == {} for p in curve)

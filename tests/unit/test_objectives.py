@@ -277,7 +277,7 @@ def test_front_end_of_patches_sees_its_own_frames_only(kind):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="masks"):
         network(FixedSpans(), masks=0)
-    with pytest.raises(ValueError, match="'magic' is none of conv"):
+    with pytest.raises(ValueError, match="frontend: 'magic' is none of"):
         network(FixedSpans(), frontend="magic")
     with pytest.raises(ValueError, match="boundaries"):
         network(Segments())(torch.randn(1, 40, BINS), torch.ones(1))

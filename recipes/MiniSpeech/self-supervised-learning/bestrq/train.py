@@ -67,7 +67,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         manifests.pop("probe", None)
     data = load_speech_data(
         manifests,
-        hparams["adversary"]["attributes"],
+        hparams["attributes"],
         save_folder=hparams["save_folder"],
         data_folder=hparams["data_folder"],
         sample_rate=hparams["model"]["sample_rate"],
