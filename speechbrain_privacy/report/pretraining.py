@@ -167,7 +167,11 @@ def describe_costs(runs, style="text", cost="flops"):
     lines = cost_lines(runs, cost)
     if not lines:
         if cost != "flops":
-            raise ValueError(f"no run has a curve over {cost}")
+            asked = ': train with --meter "{energy: process}"'
+            raise ValueError(
+                f"no run has a curve over {cost}"
+                f"{asked if cost == 'joules' else ''}"
+            )
         return ""
     return (
         f"{format_lines([costs_header(cost), *lines], style)}\n\n"
