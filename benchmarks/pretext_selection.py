@@ -102,7 +102,7 @@ def error_of(generation, name, weights, seed, epochs, output):
     folder = Path(output).absolute() / name / str(seed)
     path = folder / "results.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
-    if "phones" not in found:
+    if "phones" not in found or found["epochs"] != epochs:
         hparams, brain, data, alignments = generation(
             str(RECIPE / "hparams/multitask.yaml"),
             {"device": "cpu", "noprogressbar": True},
@@ -126,13 +126,15 @@ def error_of(generation, name, weights, seed, epochs, output):
 
 
 def correlations_of(predictors, errors):
-    """Predictor -> Kendall's tau with the mean error, exactly how likely one
-    as large is by chance, and tau with the errors of each seed."""
+    """Predictor -> Kendall's tau with the mean error, how likely one as large
+    is by chance (exactly, without ties), and tau with each seed's errors."""
     found = {}
     for name, values in predictors.items():
         before = [values[task] for task in errors]
         mean = [statistics.mean(some) for some in errors.values()]
-        both = kendalltau(before, mean, method="exact")
+        ties = len(set(mean)) < len(mean) or len(set(before)) < len(before)
+        method = "asymptotic" if ties else "exact"
+        both = kendalltau(before, mean, method=method)
         single = [
             float(kendalltau(before, seed).statistic)
             for seed in zip(*errors.values(), strict=True)

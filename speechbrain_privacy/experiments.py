@@ -3,6 +3,7 @@
 A recipe's ``train.py`` says what goes in; values come from its YAML.
 """
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -284,9 +285,10 @@ def evaluate_pretraining(
 
         results["probe"] = probe.settings
         results["phones"] = last = phones()
-        name = probe.curve
+        name, path = probe.curve, Path(output_folder) / EFFICIENCY
+        spent = json.loads(path.read_text()) if path.is_file() else None
         results["curve"] = error_over_cost(
-            brain, lambda: phones([name])[name], last[name]
+            brain, lambda: phones([name])[name], last[name], spent
         )
         write_json(Path(output_folder) / RESULTS, results)
     if transcripts is not None:

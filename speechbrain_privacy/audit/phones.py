@@ -299,7 +299,7 @@ def labelled_frames(representations, manifest, alignments, step, first):
         names = np.array([phone for _, _, phone in alignments[key]])
         frames.append(x[inside])
         phones.append(names[at[inside]])
-        speakers.append(np.full(inside.sum(), rows[key]["spk_id"]))
+        speakers.append(np.full(inside.sum(), rows[key].get("spk_id", "")))
     if not frames:
         raise ValueError(f"{manifest.path}: none of its IDs has an alignment")
     return (

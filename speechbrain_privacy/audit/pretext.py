@@ -17,6 +17,7 @@ from speechbrain.lobes.features import Fbank
 from tqdm import tqdm
 
 from speechbrain_privacy.dataio.audio import read_utterance
+from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.metrics.dependence import log_gaussian, shuffled_hsic
 
 #: Frames that a segment is brought to.
@@ -27,7 +28,12 @@ WIDTH, SLOPE = 0.07, 0.1
 #: Segments of a class, at least and at most.
 LEAST, MOST = 20, 300
 #: Where a recipe has its weights of tasks.
-WEIGHTS = re.compile(r"^weights:.*\n(?:[ \t]+\S.*\n)+", re.MULTILINE)
+WEIGHTS = re.compile(
+    r"^weights:[ \t]*(?:#.*)?\n(?:(?:[ \t]*(?:#.*)?\n)*[ \t]+\w.*(?:\n|\Z))+",
+    re.MULTILINE,
+)
+NAME = r"^(name:.*?\b){}(?=\b|_)"
+INCLUDE = re.compile(r"!include:(\S+)")
 #: Seconds between frames, of features and descriptors.
 STEP = 0.01
 
@@ -221,16 +227,25 @@ def check_recipe(source, target):
     Raises
     ------
     ValueError
-        If it has no weights, or ``target`` is there.
+        If it has no weights, not its own name, or includes what is not
+        there; if ``target`` is there.
     """
     if Path(target).exists():
         raise ValueError(f"{target} is there already: give another name")
     text = Path(source).read_text(encoding="utf-8")
     if len(WEIGHTS.findall(text)) != 1:
         raise ValueError(
-            f"{source}: no 'weights:' of pretext tasks, as in a multitask "
-            "recipe"
+            f"{source}: no block 'weights:' of pretext tasks, one in a line, "
+            "as in a multitask recipe"
         )
+    if not re.search(NAME.format(re.escape(Path(source).stem)), text, re.M):
+        raise ValueError(
+            f"{source}: 'name:' has not the file's name in it, so that both "
+            "recipes would share a folder"
+        )
+    for match in INCLUDE.finditer(text):
+        if not (Path(source).parent / match[1]).is_file():
+            raise ValueError(f"{source}: there is no {match[1]}")
     return text
 
 
@@ -266,8 +281,8 @@ def write_recipe(source, target, weights, origin=""):
         path = (source.parent / match[1]).resolve()
         return f"!include:{os.path.relpath(path, target.parent.resolve())}"
 
-    text = re.sub(r"!include:(\S+)", included, text)
-    name = rf"^(name:.*?\b){re.escape(source.stem)}(?=\b|_)"
-    text = re.sub(name, lambda m: m[1] + target.stem, text, flags=re.MULTILINE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    text = INCLUDE.sub(included, text)
+    name = NAME.format(re.escape(source.stem))
+    text = re.sub(name, lambda m: m[1] + target.stem, text, flags=re.M)
+    with replaced_file(target) as file:
+        file.write(text)

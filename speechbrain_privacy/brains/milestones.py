@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from speechbrain_privacy.brains.meter import COSTS
 from speechbrain_privacy.dataio.files import replaced_file
 
 
@@ -79,7 +80,7 @@ class Milestones:
             encoder.load_state_dict(own)
 
 
-def error_over_cost(brain, probe, last):
+def error_over_cost(brain, probe, last, spent=None):
     """What a probe says of the encoders that were kept, and of the last.
 
     Arguments
@@ -91,12 +92,14 @@ def error_over_cost(brain, probe, last):
         encoder as it is.
     last : dict
         The same, of the finished encoder.
+    spent : dict, optional
+        What training has cost in all: of ``efficiency.json``, since sums over
+        processes cannot be asked for when the others have left.
 
     Returns
     -------
     list of dict
-        ``epoch``, costs until then, ``error`` and ``by_speaker``; without a
-        meter nothing is known of the last one's cost.
+        ``epoch``, costs until then, ``error`` and ``by_speaker``.
     """
 
     def point(found):
@@ -110,7 +113,8 @@ def error_over_cost(brain, probe, last):
             points.append({**kept, **point(probe())})
     epoch = brain.epoch_counter.current
     known = {kept["epoch"] for kept in points}
-    if brain.meter is not None and epoch > 0 and epoch not in known:
-        cost = brain.meter.totals()
+    kinds = (*COSTS, "steps")
+    if spent and epoch > 0 and epoch not in known:
+        cost = {name: spent[name] for name in kinds if name in spent}
         points.append({"epoch": epoch, **cost, **point(last)})
     return points

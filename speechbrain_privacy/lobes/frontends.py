@@ -222,9 +222,10 @@ class Subsampling(torch.nn.Module):
 class ConvolvedPatches(torch.nn.Module):
     """``Subsampling`` of ``stride`` frames that nobody else sees.
 
-    Its convolutions are those of ``Subsampling``, but each output frame is
-    made of input frames of its own, with zeros around them: what is hidden
-    cannot be seen in the next frame, and several masks share one pass.
+    Its convolutions are those of ``Subsampling`` (a layer norm follows), but
+    each output frame is made of input frames of its own, with zeros around
+    them: what is hidden cannot be seen in the next frame, and several masks
+    share one pass.
 
     Arguments
     ---------

@@ -125,10 +125,10 @@ class MaskedEncoder(torch.nn.Module):
     decoder : LightDecoder, optional
         With one, the encoder sees visible frames alone, and the decoder
         fills in the rest; without, it sees hidden frames replaced (by noise
-        in the features, or by a learnt frame behind ``Patches``).
+        in the features, or by a learnt frame behind a front-end of separate ones).
     masks : int
-        Masks for each utterance. Behind ``Patches`` they share one pass
-        through the front-end.
+        Masks for each utterance. They share one pass through a front-end
+        of separate frames.
 
     Example
     -------

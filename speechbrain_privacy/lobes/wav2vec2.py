@@ -126,7 +126,7 @@ class Wav2Vec2(torch.nn.Module):
     Arguments
     ---------
     network : MaskedEncoder
-        Whose front-end gives separate frames (``Patches``).
+        Whose front-end gives separate frames (``Patches``, ``ConvolvedPatches``).
     quantizer : GumbelQuantizer
         Of the front-end's frames.
     dim : int
@@ -169,7 +169,8 @@ class Wav2Vec2(torch.nn.Module):
         if not network.encoder.subsampling.separate:
             raise ValueError(
                 "wav2vec 2.0 compares with frames of the front-end, which "
-                "must not see their neighbours: frontend='patches'"
+                "must not see their neighbours: frontend='patches' "
+                "or 'convolved_patches'"
             )
         if n_negatives is not None and n_negatives < 1:
             raise ValueError(f"n_negatives is 1 or more, not {n_negatives}")

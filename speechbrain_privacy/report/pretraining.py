@@ -122,7 +122,9 @@ def cost_lines(runs, cost="flops"):
 
 def _beside(some, first):
     """Cost to the target and area, each with its ratio to the first model."""
-    if any(len({len(run.costs) for run in m}) > 1 for m in (some, first)):
+    lengths = [{len(run.costs) for run in m} for m in (some, first)]
+    # Of one point nothing is known but where it ends.
+    if any(len(n) > 1 or n == {1} for n in lengths):
         return ("-",) * 4
     found = compare_costs(some, first)
     cost = "never" if found.cost == float("inf") else f"{found.cost:.1f}"

@@ -17,23 +17,24 @@ from tests.conftest import ROOT
 from tests.integration.recipes import TINY, own_corpus, run
 
 
+def aligned(paths, target):
+    """An alignment of training and test data: each half is a phone."""
+    lines = ["utt_id,start,end,phone"]
+    for split in ("train", "test"):
+        for row in csv.DictReader(paths[split].open(newline="")):
+            half = float(row["duration"]) / 2
+            lines += [f"{row['ID']},0,{half},a"]
+            lines += [f"{row['ID']},{half},{row['duration']},b"]
+    target.write_text("\n".join(lines) + "\n")
+    return target
+
+
 def test_a_pretrained_encoder_is_probed_and_audited_again(
     toy_corpus, tmp_path, capsys
 ):
     """With an alignment; and by the command, from the folder alone."""
     folder, paths = toy_corpus
-    alignment = tmp_path / "a.csv"
-    rows = [
-        row
-        for split in ("train", "test")
-        for row in csv.DictReader(paths[split].open(newline=""))
-    ]
-    with open(alignment, "w") as file:
-        file.write("utt_id,start,end,phone\n")
-        for row in rows:
-            half = float(row["duration"]) / 2
-            file.write(f"{row['ID']},0,{half},a\n")
-            file.write(f"{row['ID']},{half},{row['duration']},b\n")
+    alignment = aligned(paths, tmp_path / "a.csv")
     arguments = (
         "MiniSpeech/self-supervised-learning/bestrq",
         "bestrq_informed",
@@ -460,15 +461,25 @@ def test_from_labelled_speech_to_a_multitask_recipe(toy_corpus, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "yaml", "further"),
     [
-        ("bestrq", "bestrq_informed", ("--adversaries=both",)),
-        ("wavlm", "wavlm", ("--n_clusters=6",)),
-        ("spin", "spin", ("--pretrained=null", "--adversaries=gender")),
+        (
+            "bestrq",
+            "bestrq_informed",
+            ("--adversaries=both", "--alignments={aligned}"),
+        ),
+        ("wavlm", "wavlm", ("--n_clusters=6", "--alignments=null")),
+        (
+            "spin",
+            "spin",
+            ("--pretrained=null", "--adversaries=gender", "--alignments=null"),
+        ),
     ],
 )
 def test_pre_training_in_two_processes(
     toy_corpus, tmp_path, recipe, yaml, further
 ):
     """Targets made once, adversaries and frozen layers alike, in bf16."""
+    alignment = aligned(toy_corpus[1], tmp_path / "a.csv")
+    further = [option.format(aligned=alignment) for option in further]
     done = run(
         f"MiniSpeech/self-supervised-learning/{recipe}",
         yaml,
@@ -476,7 +487,6 @@ def test_pre_training_in_two_processes(
         "--attack={epochs: 8, batch_size: 4}",
         "--batch_seconds=8",
         "--number_of_epochs=2",
-        "--alignments=null",
         "--reader=null",
         "--precision=bf16",
         "--device=cpu",
@@ -502,6 +512,43 @@ def test_pre_training_in_two_processes(
     (last,) = (tmp_path / "save").glob("CKPT*")
     weights = torch.load(last / "encoder.ckpt", weights_only=True)
     assert all(torch.isfinite(w).all() for w in weights.values())
+    results = json.loads((tmp_path / "results.json").read_text())
+    if "--alignments=null" not in further:  # asked of one process alone
+        (point,) = results["curve"]
+        assert point["flops"] == spent["flops"] > 0
+
+
+def test_speech_without_labels_beside_some_that_has_them(toy_corpus, tmp_path):
+    folder, paths = toy_corpus
+    plain = {}
+    for split in ("train", "valid"):
+        rows = list(csv.DictReader(paths[split].open(newline="")))
+        plain[split] = tmp_path / f"{split}.csv"
+        with plain[split].open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, ["ID", "duration", "wav"], extrasaction="ignore"
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+    done = run(
+        "MiniSpeech/self-supervised-learning/bestrq",
+        "bestrq",
+        *TINY,
+        "--number_of_epochs=1",
+        "--reader=null",
+        f"--alignments={aligned(paths, tmp_path / 'a.csv')}",
+        f"--data_folder={folder}",
+        f"--train_manifest={plain['train']}",
+        f"--valid_manifest={plain['valid']}",
+        f"--test_manifest={paths['test']}",
+        f"--learn_manifest={paths['train']}",
+        f"--output_folder={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["phones"]["encoder"]["error"]["value"] < 100
+    audit = json.loads((tmp_path / "out/audit.json").read_text())
+    assert audit["attributes"]
 
 
 def test_noise_keeps_its_promise(toy_corpus, tmp_path, capsys):

@@ -43,15 +43,21 @@ PRETRAINING = (
 )
 
 
-#: Recipe, batches that are trained on (HuBERT's in two generations), and
+#: Recipe, YAML, batches that are trained on (HuBERT's in two generations), and
 #: what else it is asked for: noise and rooms where they can be.
 OBJECTIVES = [
-    ("bestrq", 12, ["--robust=both"]),
-    ("wav2vec2", 12, ["--robust=both", "--adversaries=both"]),
-    ("hubert", 24, ["--robust=both", "--adversaries=both", "--n_clusters=6"]),
-    ("wavlm", 24, ["--adversaries=both", "--n_clusters=6"]),
-    ("multitask", 12, ["--robust=both", "--adversaries=both"]),
-    ("spin", 12, ["--pretrained=null", "--adversaries=both"]),
+    ("bestrq", "bestrq", 12, ["--robust=both"]),
+    ("bestrq", "bestrq_informed", 12, ["--adversaries=both"]),
+    ("wav2vec2", "wav2vec2", 12, ["--robust=both", "--adversaries=both"]),
+    (
+        "hubert",
+        "hubert",
+        24,
+        ["--robust=both", "--adversaries=both", "--n_clusters=6"],
+    ),
+    ("wavlm", "wavlm", 24, ["--adversaries=both", "--n_clusters=6"]),
+    ("multitask", "multitask", 12, ["--robust=both", "--adversaries=both"]),
+    ("spin", "spin", 12, ["--pretrained=null", "--adversaries=both"]),
 ]
 
 
@@ -85,14 +91,16 @@ def test_a_killed_fine_tuning(toy_corpus, tmp_path):
     assert results[0][1] == results[1][1]
 
 
-@pytest.mark.parametrize(("recipe", "batches", "further"), OBJECTIVES)
-def test_a_killed_pretraining(toy_corpus, tmp_path, recipe, batches, further):
+@pytest.mark.parametrize(("recipe", "yaml", "batches", "further"), OBJECTIVES)
+def test_a_killed_pretraining(
+    toy_corpus, tmp_path, recipe, yaml, batches, further
+):
     results = []
     kill_at = random.randint(2, batches - 1)
     for name, step in (("whole", None), ("killed", kill_at)):
         arguments = (
             f"MiniSpeech/self-supervised-learning/{recipe}",
-            recipe,
+            yaml,
             *PRETRAINING,
             *further,
             *own_corpus(toy_corpus),

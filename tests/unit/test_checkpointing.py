@@ -116,7 +116,6 @@ def test_a_curve_ends_with_the_finished_encoder(
         kept.keep(epoch, torch.nn.Linear(1, 1), {"flops": 10.0 * epoch})
     brain = SimpleNamespace(
         milestones=kept,
-        meter=SimpleNamespace(totals=lambda: {"flops": 10.0 * finished}),
         epoch_counter=SimpleNamespace(current=finished),
         unwrapped=lambda _: SimpleNamespace(
             network=SimpleNamespace(encoder=torch.nn.Linear(1, 1))
@@ -127,6 +126,7 @@ def test_a_curve_ends_with_the_finished_encoder(
         brain,
         lambda: {"error": {"value": float(next(probed))}, "by_speaker": {}},
         {"error": {"value": 99.0}, "by_speaker": {}},
+        {"flops": 10.0 * finished, "steps": 7, "parameters": 5},
     )
     assert [(p["epoch"], p["flops"], p["error"]) for p in curve] == found
     assert all(p["by_speaker"] == {} for p in curve)

@@ -232,7 +232,7 @@ def test_a_recipe_is_written_with_the_weights(tmp_path, labelled, capsys):
     assert target.read_text() == text
     source.write_text("model: 3\n")
     assert main([*given[:-1], str(tmp_path / "other.yaml")]) == 2
-    assert "no 'weights:' of pretext tasks" in capsys.readouterr().err
+    assert "no block 'weights:' of pretext tasks" in capsys.readouterr().err
     assert not (tmp_path / "other.yaml").exists()
 
 
