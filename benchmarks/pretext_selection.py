@@ -200,7 +200,7 @@ def main():
     for task in sorted(tasks, key=means.get):
         known = " | ".join(f"{x[task]:.5f}" for x in predictors.values())
         print(f"{task} | {said(errors[task])} | {known}")
-    print("\npredictor | Kendall's tau | exact p | of single seeds")
+    print("\npredictor | Kendall's tau | p | of single seeds")
     for name, found in correlations.items():
         some = " ".join(f"{tau:.2f}" for tau in found["of seeds"])
         print(f"{name} | {found['tau']:.2f} | {found['p']:.3f} | {some}")

@@ -1,5 +1,7 @@
 """What errors of encoders cost, as a table."""
 
+import copy
+
 import pytest
 
 from speechbrain_privacy.report import plots
@@ -139,3 +141,13 @@ def test_the_picture_has_every_model():
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert len(lines) == 3 * (2 + 1)
     assert list(lines[2].get_ydata()) == pytest.approx([60, 50, 39])
+
+
+def test_of_one_point_nothing_is_known_but_its_end():
+    runs = copy.deepcopy(RUNS)
+    for run in runs:
+        if run["name"] == "fixed":
+            run["curve"] = run["curve"][-1:]
+    for name, error, _, *beside in cost_lines(runs):
+        assert beside == ["-"] * 4, name
+        assert error != "-"
