@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechbrain_privacy.masking import policies
 from speechbrain_privacy.masking.policies import (
+    LEVELS,
     DurationMatchedSpans,
     FixedSpans,
     Segments,
@@ -116,6 +118,30 @@ def test_fixed_spans_are_no_shorter():
     assert max(map(len, short)) <= 3
     lengths = [n for row in hidden for n in runs(row)]
     assert 10 <= sum(lengths) / len(lengths) <= 20
+
+
+def test_padding_stays_behind_frames_of_the_lowest_key(monkeypatch):
+    def lowest(n_rows, n_columns, *_):
+        shape = (n_rows, n_columns)
+        return torch.full(shape, -LEVELS // 2, dtype=torch.int16)
+
+    monkeypatch.setattr(policies, "_coarse_keys", lowest)
+    hidden = FixedSpans(0.5, span=3)(torch.tensor([12, 4]))
+    assert hidden.int().tolist() == [[1] * 6 + [0] * 6, [1] * 2 + [0] * 10]
+
+
+@pytest.mark.parametrize("silence", [1.0, 0.5])
+def test_more_segments_than_keys(silence):
+    n_frames = LEVELS + 1000
+    hidden = Segments(0.5, silence=silence)(
+        torch.tensor([n_frames]),
+        torch.ones((1, n_frames), dtype=torch.bool),
+        speech=torch.ones((1, n_frames), dtype=torch.bool),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert hidden.sum() == n_frames // 2
+    # Whatever their number, segments are drawn with equal chances.
+    assert hidden[:, -1000:].sum() == pytest.approx(500, abs=80)
 
 
 def test_segments_hide_whole_but_for_one():
