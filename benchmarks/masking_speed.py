@@ -15,11 +15,11 @@ import time
 import torch
 from speechbrain.lobes.models.wav2vec import compute_mask
 
+from speechbrain_privacy.masking.grid import duration_histogram
 from speechbrain_privacy.masking.policies import (
     DurationMatchedSpans,
     FixedSpans,
     Segments,
-    duration_histogram,
 )
 
 SHAPES = ((32, 750), (64, 1500))

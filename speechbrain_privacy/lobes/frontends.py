@@ -2,7 +2,11 @@
 
 import torch
 
-from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
+from speechbrain_privacy.nnet.pooling import (
+    counts_after,
+    frame_counts,
+    frames_mask,
+)
 
 
 class Waveform(torch.nn.Module):
@@ -146,9 +150,7 @@ class Patches(torch.nn.Module):
         """As ``Subsampling.forward``."""
         x = x.masked_fill(~frames_mask(counts, x.shape[1]).unsqueeze(2), 0.0)
         x = self.norm(self.project(patched(x, self.stride)))
-        return x, (counts + self.stride - 1).div(
-            self.stride, rounding_mode="floor"
-        )
+        return x, counts_after(self.stride, counts)
 
 
 class Subsampling(torch.nn.Module):
@@ -255,6 +257,5 @@ class ConvolvedPatches(torch.nn.Module):
         x = x.masked_fill(~frames_mask(counts, n_frames).unsqueeze(2), 0.0)
         x = patched(x, self.stride).view(-1, self.stride, n_bins)
         x, _ = self.convolve(x, counts.new_full((len(x),), self.stride))
-        return self.norm(x).view(n_rows, -1, x.shape[2]), (
-            counts + self.stride - 1
-        ).div(self.stride, rounding_mode="floor")
+        x = self.norm(x).view(n_rows, -1, x.shape[2])
+        return x, counts_after(self.stride, counts)

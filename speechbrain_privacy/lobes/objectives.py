@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 import torch
 
 from speechbrain_privacy.lobes.frontends import patched, sinusoids
-from speechbrain_privacy.masking.policies import slowed
+from speechbrain_privacy.masking.grid import slowed
 from speechbrain_privacy.nnet.choices import chosen
-from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
+from speechbrain_privacy.nnet.pooling import (
+    counts_after,
+    frame_counts,
+    frames_mask,
+)
 
 #: Standard deviation of what stands in for hidden features.
 NOISE = 0.1
@@ -190,7 +194,7 @@ class MaskedEncoder(torch.nn.Module):
         counts = frame_counts(lengths, feats.shape[1])
         n_frames = -(-feats.shape[1] // stride)
         check_rates(feats.shape[1], begins, speech)
-        slow = (counts + stride - 1).div(stride, rounding_mode="floor")
+        slow = counts_after(stride, counts)
         if begins is not None:
             begins = fitted(slowed(begins, stride), n_frames)
         if speech is not None:

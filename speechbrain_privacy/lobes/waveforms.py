@@ -8,7 +8,7 @@ from speechbrain_privacy.lobes.objectives import (
     fitted,
 )
 from speechbrain_privacy.masking.cepstra import frame_step
-from speechbrain_privacy.masking.policies import slowed
+from speechbrain_privacy.masking.grid import slowed
 from speechbrain_privacy.nnet.pooling import frame_counts
 
 

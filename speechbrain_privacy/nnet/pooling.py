@@ -15,6 +15,11 @@ def frame_counts(lengths, n_frames):
     return (lengths * n_frames).round().long().clamp(1, n_frames)
 
 
+def counts_after(stride, counts):
+    """Frames that are left, ``[batch]``, where ``stride`` become one."""
+    return (counts + stride - 1).div(stride, rounding_mode="floor")
+
+
 def frames_mask(counts, n_frames):
     """Frame counts ``[batch]`` -> boolean mask ``[batch, n_frames]``."""
     return torch.arange(n_frames, device=counts.device) < counts.unsqueeze(1)

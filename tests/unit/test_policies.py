@@ -6,14 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechbrain_privacy.masking import policies
+from speechbrain_privacy.masking.grid import (
+    duration_histogram,
+    shuffled,
+    slowed,
+)
 from speechbrain_privacy.masking.policies import (
     LEVELS,
     DurationMatchedSpans,
     FixedSpans,
     Segments,
-    _shuffled,
-    duration_histogram,
-    slowed,
 )
 from speechbrain_privacy.nnet.choices import chosen
 
@@ -174,7 +176,7 @@ def test_shuffled_segments_keep_their_lengths_and_lose_their_places():
     counts = torch.tensor([12, 5])
     seen = [set(), set()]
     for seed in range(200):
-        moved = _shuffled(begins, counts, torch.Generator().manual_seed(seed))
+        moved = shuffled(begins, counts, torch.Generator().manual_seed(seed))
         for row, lengths in enumerate(([1, 2, 3, 6], [2, 3])):
             n = int(counts[row])
             ends = [*moved[row, 1:n].nonzero().flatten().add(1).tolist(), n]
