@@ -28,7 +28,8 @@ class PretrainingBrain(AdversarialBrain):
         Applied to training waveforms; labels are replicated with them.
     clean_targets : bool
         What is predicted, and where phones begin, is that of the waveforms
-        before they were augmented; augmentation must keep their timing.
+        before they were augmented, and so is what is perturbed;
+        augmentation must keep their timing.
     perturbation : torch.nn.Module, optional
         Waveforms -> the same in other voices, with the same timing, for
         objectives that compare both.
@@ -114,7 +115,7 @@ class PretrainingBrain(AdversarialBrain):
         given = {"codes": codes} if codes is not None else {}
         if self.perturbation is not None:
             with torch.no_grad():
-                other = self.perturbation(x)
+                other = self.perturbation(clean)
             given["other"] = self._features(other, lengths)[0]
         if self.descriptors is not None:
             given["targets"] = self.descriptors(clean)

@@ -80,6 +80,9 @@ class Spin(torch.nn.Module):
     (15, torch.Size([2, 10, 16]))
     """
 
+    #: Clean speech is heard in another voice.
+    hears_clean = False
+
     def __init__(
         self,
         network,

@@ -55,9 +55,19 @@ OBJECTIVES = [
         24,
         ["--robust=both", "--adversaries=both", "--n_clusters=6"],
     ),
-    ("wavlm", "wavlm", 24, ["--adversaries=both", "--n_clusters=6"]),
+    (
+        "wavlm",
+        "wavlm",
+        24,
+        ["--robust=both", "--adversaries=both", "--n_clusters=6"],
+    ),
     ("multitask", "multitask", 12, ["--robust=both", "--adversaries=both"]),
-    ("spin", "spin", 12, ["--pretrained=null", "--adversaries=both"]),
+    (
+        "spin",
+        "spin",
+        12,
+        ["--pretrained=null", "--robust=both", "--adversaries=both"],
+    ),
 ]
 
 

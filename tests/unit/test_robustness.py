@@ -8,6 +8,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain import Stage
 from speechbrain.augment.augmenter import Augmenter
 
+from speechbrain_privacy.augment.chain import Chain
 from speechbrain_privacy.augment.rooms import Reverberation
 from speechbrain_privacy.brains.pretraining import PretrainingBrain
 from speechbrain_privacy.lobes.bestrq import BestRQ, RandomProjectionQuantizer
@@ -65,6 +66,16 @@ class Louder(torch.nn.Module):
         return 3 * wavs
 
 
+class Shouted(torch.nn.Module):
+    def forward(self, wavs, lengths):
+        return 1 + wavs
+
+
+class Quieter(torch.nn.Module):
+    def forward(self, wavs):
+        return 0.5 * wavs
+
+
 class Longer(torch.nn.Module):
     def forward(self, wavs, lengths):
         return torch.cat([wavs, wavs], 1)
@@ -116,10 +127,28 @@ def test_a_brain_hears_worse_speech_and_asks_for_the_clean():
     assert float(told["feats"].mean()) == 30.0
     assert float(told["clean"].mean()) == 10.0
     assert not told["begins"].any()  # where phones begin in clean speech
+    told = listened(Louder(), clean_targets=True, perturbation=Quieter())
+    assert float(told["other"].mean()) == 5.0  # of the clean speech
     told = listened(Louder())
     assert "clean" not in told and told["begins"].all()
     with pytest.raises(ValueError, match="leaves no clean_targets"):
         listened(Longer(), clean_targets=True)
+
+
+def test_augmenters_in_a_row():
+    def always(augmentation, **settings):
+        return Augmenter(augmentations=[augmentation], **settings)
+
+    chain = Chain([always(Louder()), None, always(Shouted())])
+    wavs, lengths = chain(torch.ones(2, 5), torch.tensor([1.0, 0.4]))
+    assert torch.equal(wavs, torch.full((2, 5), 4.0))
+    assert lengths.tolist() == [1.0, torch.tensor(0.4).item()]
+    twice = always(Louder(), concat_original=True)
+    chain = Chain([twice, always(Shouted())])
+    wavs, _ = chain(torch.ones(2, 5), torch.ones(2))
+    labels = chain.replicate_labels(torch.tensor([[1], [2]]))
+    assert wavs[:, 0].tolist() == [2.0, 2.0, 4.0, 4.0]
+    assert labels.flatten().tolist() == [1, 2, 1, 2]
 
 
 def test_reverberation_keeps_timing_level_and_padding():
