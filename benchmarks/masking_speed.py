@@ -5,7 +5,8 @@
 Every function draws masks that hide 49 % of the frames of one batch, all in
 one process and one thread, in bursts that take turns; boundaries are given.
 Prints the median time of a draw and, for each policy, ``ratio <name>
-<value>``: how many times faster it is. Needs transformers (``pip install -e ".[hf]"``) for the second.
+<value>``: how many times faster it is. Needs transformers for the second
+(``pip install -e ".[hf]"``).
 """
 
 import argparse

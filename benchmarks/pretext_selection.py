@@ -132,9 +132,7 @@ def correlations_of(predictors, errors):
     for name, values in predictors.items():
         before = [values[task] for task in errors]
         mean = [statistics.mean(some) for some in errors.values()]
-        ties = len(set(mean)) < len(mean) or len(set(before)) < len(before)
-        method = "asymptotic" if ties else "exact"
-        both = kendalltau(before, mean, method=method)
+        both = kendalltau(before, mean)
         single = [
             float(kendalltau(before, seed).statistic)
             for seed in zip(*errors.values(), strict=True)

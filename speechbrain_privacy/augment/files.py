@@ -52,9 +52,9 @@ def anonymise_folder(
 ):
     """Changes every audio file, copies what is none.
 
-    A file that is there already is kept, whatever became of its source, so that a run which was cut off goes
-    on; the result is the same, since what is drawn for a file depends on its
-    name and ``seed`` alone.
+    A file that is there already is kept, whatever became of its source, so
+    that a run which was cut off goes on; the result is the same, since what is
+    drawn for a file depends on its name and ``seed`` alone.
 
     Arguments
     ---------

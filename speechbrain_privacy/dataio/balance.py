@@ -35,8 +35,9 @@ def check_balance(manifest, column):
 def balanced(dataset, manifest, column, seed=0):
     """Repeats utterances until each group has as much audio as the largest.
 
-    An epoch gets longer by that. All utterances of a group are repeated equally often, and as many more,
-    drawn once, as fit. Those whose group is not known stay as they are.
+    An epoch gets longer by that. All utterances of a group are repeated
+    equally often, and as many more, drawn once, as fit. Those whose group is
+    not known stay as they are.
 
     Arguments
     ---------

@@ -1,7 +1,8 @@
 """Where one phone ends and the next begins, without any labels.
 
-Detectors on cepstra, all but one without training, with one knob, the number of boundaries a second:
-thresholds do not carry over from corpus to corpus, rates do.
+Detectors on cepstra, all but one without training, with one knob, the number
+of boundaries a second: thresholds do not carry over from corpus to corpus,
+rates do.
 """
 
 import torch
