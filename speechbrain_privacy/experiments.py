@@ -92,8 +92,8 @@ def fit(
     data,
     output_folder,
     batch_seconds,
-    num_workers=0,
     num_buckets=10,
+    num_workers=0,
     seed=0,
     balance=None,
 ):
@@ -108,10 +108,11 @@ def fit(
     output_folder : str
     batch_seconds : float
         Audio in a batch, padding included.
+    num_buckets : int
+        Of utterance lengths: with more of them batches have less padding,
+        and utterances meet fewer others.
     num_workers : int
         Processes that read audio.
-    num_buckets : int
-        Of utterance lengths.
     seed : int
         Of the order of the batches.
     balance : str, optional

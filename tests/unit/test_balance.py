@@ -1,6 +1,7 @@
-"""Equal shares of the training speech."""
+"""Equal shares of the training speech, and batches of it."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.manifest import Manifest, ManifestError
+from speechbrain_privacy.experiments import fit
 
 
 def speech(rows):
@@ -72,3 +74,29 @@ def test_what_cannot_be_balanced():
         balanced(dataset, manifest, "gender")
     with pytest.raises(ManifestError, match="no column 'accent'"):
         balanced(dataset, manifest, "accent")
+
+
+def test_more_buckets_leave_less_padding(tmp_path):
+    """A Brain gets batches by length, of the seconds that were asked for."""
+    seconds = [1 + 0.1 * (i % 47) for i in range(200)]
+    items = {str(i): {"duration": x} for i, x in enumerate(seconds)}
+    sets = {s: DynamicItemDataset(items) for s in ("train", "valid")}
+    padded = []
+
+    class Brain:
+        epoch_counter, meter = None, None
+
+        def fit(self, counter, train, valid, train_loader_kwargs, **kwargs):
+            batches = list(train_loader_kwargs["batch_sampler"])
+            assert sorted(sum(batches, [])) == list(range(200))
+            longest = [max(seconds[i] for i in b) * len(b) for b in batches]
+            assert max(longest) <= 30.0
+            padded.append(sum(longest))
+
+        def unwrap_modules(self):
+            """Nothing is wrapped."""
+
+    for n in (2, 20):
+        data = SimpleNamespace(datasets=sets)
+        fit(Brain(), data, tmp_path, batch_seconds=30.0, num_buckets=n)
+    assert padded[1] < 1.1 * sum(seconds) < 1.2 * sum(seconds) < padded[0]

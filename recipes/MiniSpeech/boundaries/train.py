@@ -82,6 +82,7 @@ if __name__ == "__main__":
         data,
         hparams["output_folder"],
         batch_seconds=hparams["batch_seconds"],
+        num_buckets=hparams["num_buckets"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
     )

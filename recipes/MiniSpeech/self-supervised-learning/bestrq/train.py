@@ -119,6 +119,7 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         data,
         hparams["output_folder"],
         batch_seconds=hparams["batch_seconds"],
+        num_buckets=hparams["num_buckets"],
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
         balance=hparams["balance"],
