@@ -130,7 +130,7 @@ class AdversarialBrain(sb.Brain):
         self.spare_adversary_steps = 0  # left to do in the present batch
         self.warned = not any(True for _ in modules[ADVERSARIES].parameters())
         self.train_logger = train_logger
-        self.meter = meter
+        self.meter = meter and meter.to(self.device)
         self.train_means = RunningMeans()
         self.taps = Taps(self.modules, modules[ADVERSARIES].taps)
         self.epoch = 0
@@ -338,7 +338,7 @@ class AdversarialBrain(sb.Brain):
         model = [
             self.unwrapped(name) for name in self.modules if name != ADVERSARIES
         ]
-        return self.meter.summary(torch.nn.ModuleList(model), self.device)
+        return self.meter.summary(torch.nn.ModuleList(model))
 
     def finish_training_epoch(self, loss):
         """Gathers what training has logged in an epoch into ``train_stats``.

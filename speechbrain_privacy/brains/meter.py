@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import torch
 from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import get_logger
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 from tqdm import tqdm
@@ -20,6 +21,8 @@ from tqdm import tqdm
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.dataio.files import write_json
+
+logger = get_logger(__name__)
 
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
@@ -164,8 +167,18 @@ class EfficiencyMeter:
         self.before = {}
         self.read_at = -BETWEEN
         self.energy = None if energy is None else EnergyTracker(energy)
-        self.device = "cpu"
+        self.device = torch.device("cpu")
         self.line = None
+
+    def to(self, device):
+        """Measures time, memory and energy of the device a model is on."""
+        self.device = torch.device(device)
+        return self
+
+    def _wait(self):
+        """For what was asked of an accelerator, which works on its own."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     @contextmanager
     def step(self, wavs, lengths):
@@ -178,14 +191,12 @@ class EfficiencyMeter:
         lengths : torch.Tensor
             Relative, ``[batch]``.
         """
-        self.device = wavs.device
         counting = self.seen < FIRST or self.seen % self.every == 0
         self.seen += 1
         counts = []
         if self.energy is not None:
-            self.energy.start(wavs.device)
-        if wavs.is_cuda:
-            torch.cuda.synchronize(wavs.device)
+            self.energy.start(self.device)
+        self._wait()
         cpu, wall = time.process_time(), time.perf_counter()
         with counted_flops(counts) if counting else nullcontext():
             yield
@@ -197,8 +208,7 @@ class EfficiencyMeter:
         else:
             flops = self._extrapolated(n_rows, n_samples)
         seconds = float((lengths * n_samples).sum()) / self.sample_rate
-        if wavs.is_cuda:
-            torch.cuda.synchronize(wavs.device)
+        self._wait()
         # Counting takes time of its own: such steps are timed apart.
         which = "counted" if counting else "timed"
         self.sums.add(
@@ -281,7 +291,11 @@ class EfficiencyMeter:
             )
         if self.line.disable:
             return
-        spent = self._added_up(self.sums.local())
+        line = self._said(self._added_up(self.sums.local()))
+        self.line.set_description_str(line, refresh=first)
+        self.line.update()
+
+    def _said(self, spent):
         parts = [
             f"{spent['flops'] / 1e12:.3g} TFLOP",
             f"{spent['audio_seconds'] / 3600:.3g} h of audio",
@@ -290,8 +304,7 @@ class EfficiencyMeter:
         ]
         if "joules" in spent:
             parts.append(f"{spent['joules'] / 1e3:.3g} kJ")
-        self.line.set_description_str(", ".join(parts), refresh=first)
-        self.line.update()
+        return ", ".join(parts)
 
     def hide(self):
         """Takes that line away."""
@@ -301,21 +314,22 @@ class EfficiencyMeter:
             self.line = None
 
     def logged(self):
-        """The totals that belong into a log.
+        """The totals that belong into ``train_log.txt``.
 
-        Those alone that a resumed run repeats exactly; the rest is in
-        ``summary``.
+        Those alone that a resumed run repeats exactly; ``log.txt`` is told
+        the rest, as ``show`` shows it, of all processes.
         """
-        return {"audio hours": self.totals()["audio_seconds"] / 3600}
+        spent = self.totals()
+        if "flops" in spent:
+            logger.info("cost so far: %s", self._said(spent))
+        return {"audio hours": spent["audio_seconds"] / 3600}
 
-    def summary(self, model, device="cpu"):
+    def summary(self, model):
         """The totals beside the size of what was trained.
 
         Arguments
         ---------
         model : torch.nn.Module
-        device : str or torch.device
-            Where it was trained.
 
         Returns
         -------
@@ -333,8 +347,8 @@ class EfficiencyMeter:
             **totals,
             "parameters": number,
             "parameter_bytes": size,
-            "peak_memory_bytes": peak_memory(device),
-            "device": str(device),
+            "peak_memory_bytes": peak_memory(self.device),
+            "device": str(self.device),
         }
 
 

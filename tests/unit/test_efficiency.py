@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from speechbrain.utils.epoch_loop import EpochCounter
 
+from speechbrain_privacy.brains.adversarial import AdversarialBrain
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.brains.meter import (
     ENERGY,
@@ -25,6 +27,7 @@ from speechbrain_privacy.metrics.efficiency import (
     compare_costs,
     cost_to_target,
 )
+from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 
 
 def flops_of(function):
@@ -438,6 +441,41 @@ def test_energy_without_codecarbon(monkeypatch):
         meter.step(torch.zeros(1, 16), torch.ones(1)),
     ):
         pass
+
+
+def test_what_is_measured_is_where_the_model_is(monkeypatch):
+    """Batches come from the CPU, and time is the accelerator's."""
+    waited, started = [], []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 7)
+    monkeypatch.setattr(
+        EnergyTracker, "start", lambda _, at: started.append(at)
+    )
+    meter = EfficiencyMeter(energy="process")
+    cuda = torch.device("cuda:0")
+    with meter.to("cuda:0").step(torch.zeros(1, 16), torch.ones(1)):
+        assert waited == [cuda] and started == [cuda]
+    assert waited == [cuda, cuda]
+    found = meter.summary(torch.nn.Linear(2, 2))
+    assert (found["peak_memory_bytes"], found["device"]) == (7, "cuda:0")
+    brain = AdversarialBrain(
+        modules={"adversaries": AdversaryEnsemble()},
+        optimizers={},
+        epoch_counter=EpochCounter(1),
+        run_opts={"device": "meta", "noprogressbar": True},
+        meter=meter,
+    )
+    assert brain.meter is meter and meter.device.type == "meta"
+
+
+def test_the_log_says_what_it_has_cost(caplog):
+    meter = EfficiencyMeter(sample_rate=8)
+    meter.carry({"flops": 2e12, "steps": 3})
+    with meter.step(torch.ones(2, 8 * 3600), torch.tensor([1.0, 0.5])):
+        pass
+    with caplog.at_level("INFO"):
+        assert meter.logged() == {"audio hours": 1.5}
+    assert "cost so far: 2 TFLOP, 1.5 h of audio, 0 CPU s" in caplog.text
 
 
 class Terminal(io.StringIO):
