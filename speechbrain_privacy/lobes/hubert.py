@@ -92,6 +92,7 @@ class Hubert(torch.nn.Module):
         Returns
         -------
         ObjectiveOutput
+            The loss is 0, with a graph, where no frame is hidden.
         """
         if codes is None:
             raise ValueError("HuBERT needs the cluster of each frame: codes")

@@ -93,7 +93,7 @@ class Multitask(torch.nn.Module):
         ObjectiveOutput
             The loss is a weighted sum of mean absolute errors, each of them
             under its task's name in ``measures``; nothing is counted as
-            correct.
+            correct. It is 0, with a graph, where no frame is hidden.
         """
         if targets is None or targets.shape[2] != len(self.weights):
             raise ValueError(

@@ -21,10 +21,11 @@ NOISE = 0.1
 class ObjectiveOutput:
     """One batch of an objective.
 
-    ``loss`` is the mean over ``count`` hidden frames; ``correct`` of them
-    were predicted. ``hidden [batch, frames, dim]`` with relative ``lengths``
-    is the representation, for adversaries; each utterance stands there once
-    for each of its masks. ``measures`` says more of how it learns, by name.
+    ``loss`` is the mean over ``count`` hidden frames (without any it is 0,
+    but for what keeps codes in use); ``correct`` of them were predicted.
+    ``hidden [batch, frames, dim]`` with relative ``lengths`` is the
+    representation, for adversaries; each utterance stands there once for each
+    of its masks. ``measures`` says more of how it learns, by name.
     """
 
     loss: torch.Tensor
@@ -129,10 +130,15 @@ class MaskedEncoder(torch.nn.Module):
     decoder : LightDecoder, optional
         With one, the encoder sees visible frames alone, and the decoder
         fills in the rest; without, it sees hidden frames replaced (by noise
-        in the features, or by a learnt frame behind a front-end of separate ones).
+        in the features, or by a learnt frame behind a front-end of separate
+        ones).
     masks : int
         Masks for each utterance. They share one pass through a front-end
         of separate frames.
+    generator : torch.Generator, optional
+        What masks are drawn from, on the model's device; default: torch's
+        own, which this package's Brains seed in every step. In other Brains
+        a ``speechbrain.utils.repro.SaveableGenerator`` keeps its state.
 
     Example
     -------
@@ -145,7 +151,7 @@ class MaskedEncoder(torch.nn.Module):
     (torch.Size([2, 10, 32]), [5, 2])
     """
 
-    def __init__(self, encoder, policy, decoder=None, masks=1):
+    def __init__(self, encoder, policy, decoder=None, masks=1, generator=None):
         super().__init__()
         if masks < 1:
             raise ValueError(f"masks is 1 or more, not {masks}")
@@ -159,6 +165,7 @@ class MaskedEncoder(torch.nn.Module):
         self.policy = policy
         self.decoder = decoder
         self.masks = masks
+        self.generator = generator
         self.hidden_frame = None
         if decoder is not None or encoder.subsampling.separate:
             # Stands where a frame is hidden (else noise does, in features).
@@ -202,7 +209,9 @@ class MaskedEncoder(torch.nn.Module):
             speech = fitted(share >= 0.5, n_frames)
         repeat = self._repeated
         latents = None
-        mask = self.policy(repeat(slow), repeat(begins), repeat(speech))
+        mask = self.policy(
+            repeat(slow), repeat(begins), repeat(speech), self.generator
+        )
         mask = fitted(mask, n_frames)
         if self.encoder.subsampling.separate:
             latents, _ = self.encoder.subsampling(feats, counts)

@@ -24,6 +24,8 @@ class MaskedWaveforms(torch.nn.Module):
         With the learnt frame that stands for what is hidden, and all layers.
     policy : callable
         ``masking.policies``; ratio and lengths are in frames of the encoder.
+    generator : torch.Generator, optional
+        As in ``MaskedEncoder``.
 
     Raises
     ------
@@ -48,7 +50,7 @@ class MaskedWaveforms(torch.nn.Module):
     #: As of a ``MaskedEncoder`` that replaces what it hides, once.
     decoder, masks = None, 1
 
-    def __init__(self, encoder, policy):
+    def __init__(self, encoder, policy, generator=None):
         super().__init__()
         hidden = getattr(encoder.model, "masked_spec_embed", None)
         if not encoder.whole or encoder.sum is not None:
@@ -64,6 +66,7 @@ class MaskedWaveforms(torch.nn.Module):
             )
         self.encoder = encoder
         self.policy = policy
+        self.generator = generator
 
     @property
     def output_size(self):
@@ -95,6 +98,7 @@ class MaskedWaveforms(torch.nn.Module):
             begins = fitted(slowed(begins[:, first:], stride), n_frames)
         if speech is not None:
             speech = fitted(speech[:, first::stride], n_frames)
-        mask = fitted(self.policy(counts, begins, speech), n_frames)
+        mask = self.policy(counts, begins, speech, self.generator)
+        mask = fitted(mask, n_frames)
         hidden, _ = self.encoder(wavs, lengths, mask)
         return MaskedOutput(hidden, mask, counts, hidden, counts)

@@ -95,11 +95,13 @@ class EnergyVad(torch.nn.Module):
         return (share[0] > 0.5 * share[1]) & valid, counts
 
 
-def needed_vad(silence, sample_rate=16000):
+def needed_vad(policy, silence=1.0, sample_rate=16000):
     """What a policy needs that spares silence, or nothing.
 
     Arguments
     ---------
+    policy : callable
+        Of ``masking.policies``.
     silence : float
         As for ``policies.Segments``: 1 hides silence as often as speech.
     sample_rate : int
@@ -109,9 +111,22 @@ def needed_vad(silence, sample_rate=16000):
     -------
     EnergyVad or None
 
+    Raises
+    ------
+    ValueError
+        If silence is to be spared by a policy that does not listen.
+
     Example
     -------
-    >>> needed_vad(1.0) is None, type(needed_vad(0.1)).__name__
-    (True, 'EnergyVad')
+    >>> from speechbrain_privacy.masking.policies import Segments
+    >>> type(needed_vad(Segments(silence=0.1), 0.1)).__name__
+    'EnergyVad'
     """
-    return None if silence == 1.0 else EnergyVad(sample_rate=sample_rate)
+    if silence == 1.0:
+        return None
+    if not hasattr(policy, "silence"):
+        raise ValueError(
+            f"silence: {silence} is for masks that listen: segments, pairs, "
+            "shuffled, shifted, matched or aligned, not fixed"
+        )
+    return EnergyVad(sample_rate=sample_rate)

@@ -189,7 +189,7 @@ def test_hidden_descriptors_are_learnt():
 @pytest.mark.parametrize("hides", [0, 1])
 @pytest.mark.parametrize("n_frames", [1, 5])
 def test_short_clips_and_bad_input(n_frames, hides):
-    def policy(counts, begins=None, speech=None):
+    def policy(counts, begins=None, speech=None, generator=None):
         return frames_mask(counts, int(counts.max())) & bool(hides)
 
     model = Multitask(network(policy), BINS, WEIGHTS)

@@ -28,7 +28,7 @@ class Given:
     def __init__(self, mask):
         self.mask = torch.tensor(mask).bool()
 
-    def __call__(self, counts, begins=None, speech=None):
+    def __call__(self, counts, begins=None, speech=None, generator=None):
         return self.mask
 
 
@@ -162,7 +162,7 @@ def test_several_masks_share_the_front_end():
 def test_policies_that_listen_are_told():
     told = {}
 
-    def policy(counts, begins, speech):
+    def policy(counts, begins, speech, generator):
         told.update(counts=counts, begins=begins, speech=speech)
         return torch.zeros(len(counts), int(counts.max()), dtype=torch.bool)
 
@@ -227,7 +227,7 @@ def test_loss_is_the_mean_over_hidden_frames(masks):
 def test_short_clips_nothing_and_everything_hidden(
     frontend, visible_only, n_frames, hides
 ):
-    def policy(counts, begins=None, speech=None):
+    def policy(counts, begins=None, speech=None, generator=None):
         return frames_mask(counts, int(counts.max())) & bool(hides)
 
     net = network(policy, frontend, visible_only)

@@ -17,6 +17,7 @@ from speechbrain_privacy.masking.policies import (
     FixedSpans,
     Segments,
 )
+from speechbrain_privacy.masking.silence import needed_vad
 from speechbrain_privacy.nnet.choices import chosen
 
 
@@ -210,6 +211,13 @@ def test_boundaries_must_cover_the_frames():
     begins = torch.zeros(1, 40, dtype=torch.bool)
     with pytest.raises(ValueError, match="40 frames, but an utterance has 100"):
         Segments()(torch.tensor([100]), begins)
+
+
+def test_silence_is_for_masks_that_listen():
+    assert needed_vad(FixedSpans(0.5)) is None
+    assert needed_vad(Segments(0.5, silence=0.2), 0.2, 8000) is not None
+    with pytest.raises(ValueError, match=r"silence: 0\.2 .* not fixed"):
+        needed_vad(FixedSpans(0.5), 0.2)
 
 
 def test_silence_is_rarely_hidden():

@@ -193,7 +193,7 @@ def test_every_parameter_learns(visible_only, n_negatives):
 def test_short_clips_nothing_and_everything_hidden(
     n_frames, hides, n_negatives
 ):
-    def policy(counts, begins=None, speech=None):
+    def policy(counts, begins=None, speech=None, generator=None):
         return frames_mask(counts, int(counts.max())) & bool(hides)
 
     model = objective(policy, n_negatives=n_negatives).train()

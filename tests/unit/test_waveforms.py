@@ -31,7 +31,7 @@ class Given:
     def __init__(self, mask):
         self.mask = mask
 
-    def __call__(self, counts, begins=None, speech=None):
+    def __call__(self, counts, begins=None, speech=None, generator=None):
         self.heard = counts, begins, speech
         return self.mask
 
@@ -61,6 +61,14 @@ def test_nothing_is_hidden_from_what_is_only_encoded(tmp_path):
     net(wavs, lengths)
     again, _ = net.encoder(wavs, lengths)
     assert torch.equal(once, again)
+
+
+def test_clips_of_a_frame_and_shorter(tmp_path):
+    net = MaskedWaveforms(encoder(tmp_path), FixedSpans(0.9, 2)).eval()
+    out = net(torch.randn(2, 400), torch.tensor([1.0, 0.1]))
+    assert out.guess.shape == (2, 1, 16) and out.mask.all()
+    with pytest.raises(ValueError, match="399 samples, .* frame needs 400"):
+        net(torch.randn(2, 399), torch.ones(2))
 
 
 def test_boundaries_and_speech_are_heard_at_the_frames_rate(tmp_path):
