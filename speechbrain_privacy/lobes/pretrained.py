@@ -263,6 +263,8 @@ class PretrainedEncoder(torch.nn.Module):
         norm = self.model.feature_extractor.conv_layers[0].layer_norm
         if isinstance(norm, UnpaddedGroupNorm):
             norm.counts = self.frames(samples, 1)
+        # Of an utterance without a whole frame the first one is heard.
+        valid = frames_mask(samples.clamp(min=shortest), wavs.shape[1])
         if self.frozen:
             with torch.no_grad():
                 hidden = self._run(wavs, valid, hide)

@@ -364,3 +364,14 @@ def test_a_part_of_common_voice_can_be_asked_for():
     with open(path) as file:
         text = resolve_references(file, given).read()
     assert YAML().load(text)["prepare"]["most_utterances"] == {"test": 40}
+
+
+def test_less_than_a_frame_beside_more(tiny):
+    """Its only frame does not hear what follows, but padding."""
+    encoder = PretrainedEncoder(tiny()).eval()
+    wavs = torch.zeros(2, 8000)
+    wavs[0], wavs[1, :40] = torch.randn(8000), torch.randn(40)
+    both, lengths = encoder(wavs, torch.tensor([1.0, 40 / 8000]))
+    alone, _ = encoder(wavs[1:, :400], torch.tensor([40 / 400]))
+    assert (lengths * both.shape[1]).round().tolist() == [24, 1]
+    assert torch.allclose(both[1, :1], alone[0], atol=1e-5)
