@@ -101,26 +101,18 @@ def test_a_killed_fine_tuning(toy_corpus, tmp_path):
     assert results[0][1] == results[1][1]
 
 
-@pytest.mark.parametrize(("recipe", "yaml", "batches", "further"), OBJECTIVES)
-def test_a_killed_pretraining(
-    toy_corpus, tmp_path, recipe, yaml, batches, further
-):
+def killed_and_not(tmp_path, recipe, yaml, batches, arguments):
+    """Weights, optimizers and log of a training, and of one that was killed
+    before a batch and run again."""
     results = []
     kill_at = random.randint(2, batches - 1)
     for name, step in (("whole", None), ("killed", kill_at)):
-        arguments = (
-            f"MiniSpeech/self-supervised-learning/{recipe}",
-            yaml,
-            *PRETRAINING,
-            *further,
-            *own_corpus(toy_corpus),
-            f"--output_folder={tmp_path / name}",
-        )
+        given = (recipe, yaml, *arguments, f"--output_folder={tmp_path / name}")
         if step:
             print("killed before batch", step)
             before = IN_GENERATIONS.format(step)
-            assert run(*arguments, before=before).returncode == -9
-        done = run(*arguments)
+            assert run(*given, before=before).returncode == -9
+        done = run(*given)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         (last,) = (tmp_path / name / "save").glob("CKPT*")
         tensors = {
@@ -131,10 +123,58 @@ def test_a_killed_pretraining(
         }
         log = (tmp_path / name / "train_log.txt").read_text()
         results.append((tensors, log))
+    return results
+
+
+@pytest.mark.parametrize(("recipe", "yaml", "batches", "further"), OBJECTIVES)
+def test_a_killed_pretraining(
+    toy_corpus, tmp_path, recipe, yaml, batches, further
+):
+    results = killed_and_not(
+        tmp_path,
+        f"MiniSpeech/self-supervised-learning/{recipe}",
+        yaml,
+        batches,
+        (*PRETRAINING, *further, *own_corpus(toy_corpus)),
+    )
     # Encoder, objective, adversaries, and an optimizer for each role.
     attacked = "--adversaries=both" in further
     assert len(results[0][0]) == (5 if attacked else 4)
     assert ("speaker_stats" in results[0][1]) == attacked
+    assert_equal(*results)
+
+
+def test_a_killed_pretraining_of_waveforms(toy_corpus, tmp_path):
+    write_tiny(tmp_path / "tiny", "hubert", hidden_size=16, conv_dim=8)
+    results = killed_and_not(
+        tmp_path,
+        "AN4/self-supervised-learning/hubert",
+        "hubert_waveform",
+        24,
+        (
+            f"--model={{source: {tmp_path / 'tiny'}, d_model: 16}}",
+            *PRETRAINING[1:],
+            "--adversaries=both",
+            "--n_clusters=6",
+            "--reader=null",
+            "--layer=1",
+            *own_corpus(toy_corpus),
+        ),
+    )
+    assert_equal(*results)
+
+
+def test_killed_learning_of_boundaries(toy_corpus, tmp_path):
+    results = killed_and_not(
+        tmp_path,
+        "MiniSpeech/boundaries",
+        "next_frame",
+        12,
+        (
+            *(x for x in PRETRAINING[1:] if not x.startswith("--attack")),
+            *own_corpus(toy_corpus),
+        ),
+    )
     assert_equal(*results)
 
 
