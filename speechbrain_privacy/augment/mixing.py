@@ -1,4 +1,4 @@
-"""Other voices and noise under an utterance, whose own words are wanted.
+"""Other voices under an utterance, whose own words are wanted.
 
 Source: Chen et al., "WavLM", JSTSP 2022, algorithm 1: masked prediction then
 is denoising as well.

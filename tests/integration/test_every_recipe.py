@@ -92,7 +92,16 @@ def test_every_yaml_runs_with_its_own_flags_from_the_root(row, tmp_path):
     assert "guessing" in done.stdout
 
 
-@pytest.mark.parametrize(("kind", "units"), [("bestrq", 0), ("hubert", 20)])
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [
+        ("bestrq", 0),
+        ("hubert", 20),
+        ("wavlm", 20),
+        ("wav2vec2", 0),
+        ("multitask", 0),
+    ],
+)
 def test_debug_tries_the_full_size(kind, units, tmp_path):
     """Two batches in each of two epochs, on the toy corpus."""
     tones = ROOT / "tests/samples/tones"

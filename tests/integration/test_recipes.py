@@ -578,6 +578,38 @@ def test_noise_keeps_its_promise(toy_corpus, tmp_path, capsys):
     assert 0 < some[0]["pairs"]["worst"]["proven"] <= 0.5
 
 
+def test_a_pretrained_encoder_becomes_a_recognisers(toy_corpus, tmp_path):
+    """By one line; at a learning rate of 0 it stays what it was."""
+    sizes = "d_model: 16, num_layers: 1, d_ffn: 16, frontend: patches"
+    given = (*TINY[1:], *own_corpus(toy_corpus), "--number_of_epochs=1")
+    done = run(
+        "AN4/self-supervised-learning/bestrq",
+        "bestrq",
+        f"--model={{{sizes}}}",
+        "--alignments=null",
+        "--reader=null",
+        *given,
+        f"--output_folder={tmp_path / 'before'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    (trained,) = (tmp_path / "before/save").glob("CKPT*/encoder.ckpt")
+    done = run(
+        "AN4/ASR/CTC",
+        "conformer",
+        f"--model={{weights: {trained}, {sizes}, places: true}}",
+        "--lr=0",
+        *given,
+        f"--output_folder={tmp_path / 'after'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    (after,) = (tmp_path / "after/save").glob("CKPT*/encoder.ckpt")
+    before, after = torch.load(trained), torch.load(after)
+    assert before.keys() == after.keys() and len(before) > 20
+    for name, tensor in before.items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(tensor, after[name]), name
+
+
 def test_masks_of_a_learnt_detector_and_its_run_reopened(toy_corpus, tmp_path):
     corpus, paths = toy_corpus
     # What is found is kept beside the manifests.
