@@ -12,7 +12,7 @@ from speechbrain_privacy.audit.attack import (
     attack_speakers,
 )
 from speechbrain_privacy.audit.checks import check_splits, may_choose
-from speechbrain_privacy.audit.provenance import provenance
+from speechbrain_privacy.audit.provenance import provenance, settings_of
 from speechbrain_privacy.audit.representations import (
     Representations,
     Tap,
@@ -150,6 +150,10 @@ class Audit:
                 "speaker": sorted(self.speaker_attackers),
                 "attribute": sorted(self.attribute_attackers),
                 "speeds": self.speeds,
+            },
+            "attackers": {
+                "speaker": settings_of(self.speaker_attackers),
+                "attribute": settings_of(self.attribute_attackers),
             },
             "clear": self.clear,
             **{

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -47,3 +48,33 @@ def provenance():
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
+
+
+def settings_of(maker):
+    """What something will be made with, by name, down to numbers.
+
+    Arguments
+    ---------
+    maker : functools.partial, callable, dict, list or scalar
+        As a YAML has it, ``!name:``.
+
+    Returns
+    -------
+    dict, list, str or scalar
+        To be written as JSON.
+
+    Example
+    -------
+    >>> from functools import partial
+    >>> settings_of({"a": partial(dict, epochs=2, inside=partial(list))})
+    {'a': {'dict': {'epochs': 2, 'inside': {'list': {}}}}}
+    """
+    if isinstance(maker, partial):
+        return {maker.func.__name__: settings_of(maker.keywords)}
+    if isinstance(maker, dict):
+        return {name: settings_of(value) for name, value in maker.items()}
+    if isinstance(maker, list | tuple):
+        return [settings_of(value) for value in maker]
+    if maker is None or isinstance(maker, str | int | float):
+        return maker
+    return getattr(maker, "__name__", type(maker).__name__)

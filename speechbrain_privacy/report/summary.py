@@ -168,6 +168,17 @@ def summarise(runs):
             "the runs were audited by different suites of attackers: their "
             "numbers do not compare"
         )
+    trained = {
+        json.dumps(run["audit"]["attackers"], sort_keys=True)
+        for run in runs
+        if "attackers" in run["audit"]  # older audits do not say
+    }
+    if len(trained) > 1:
+        raise ValueError(
+            "the runs' attackers have different settings (see `attackers` in "
+            "audit.json): a weaker one makes a model look more private, their "
+            "numbers do not compare"
+        )
     rows = []
     for name, same in models.items():
         for tap in same[0]["audit"]["taps"]:

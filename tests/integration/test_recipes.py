@@ -199,6 +199,8 @@ def audit_again(folder, toy, monkeypatch, capsys):
     assert json.loads((folder / "moved/audit.json").read_text()) == before
     again = json.loads((folder / "b.json").read_text())
     assert again["seed"] == 3 and again["suite"]["speeds"] == [1.0, 0.9, 1.1]
+    tdnn = again["attackers"]["speaker"]["tdnn"]["SpeakerAttacker"]
+    assert tdnn["embedder"]["NetworkAttacker"]["epochs"] > 1
     assert again["test"] == before["test"]
     assert again["train"]["manifest"] == "train.csv + more.csv"
     assert set(again["taps"]) - set(before["taps"]) == {"first"}

@@ -336,6 +336,13 @@ def test_runs_of_different_suites_are_refused(two_runs):
     b["audit"]["suite"] = {"speeds": [1.0, 0.9]}
     with pytest.raises(ValueError, match="different suites"):
         summarise([a, b])
+    a["audit"]["suite"] = b["audit"]["suite"]
+    b["audit"]["attackers"] = {"speaker": {"tdnn": {"epochs": 5}}}
+    summarise([a, b])  # an older audit does not say how it was trained
+    a["audit"]["attackers"] = {"speaker": {"tdnn": {"epochs": 25}}}
+    with pytest.raises(ValueError, match="different settings"):
+        summarise([a, b])
+    del a["audit"]["suite"]
     del b["by_speaker"]["s0"], b["audit"]["suite"]
     with pytest.raises(ValueError, match="different speakers"):
         compare_runs(a, b)
