@@ -8,8 +8,12 @@ training speakers; one utterance of each of the last is held out (``seen``).
 import csv
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from speechbrain_privacy.dataio.manifest import ManifestError, write_manifest
 from speechbrain_privacy.dataio.minispeech import Settings, make_minispeech
+
+logger = get_logger(__name__)
 
 SPLITS = ("train", "valid", "seen", "test")
 N_AUDIT, N_VALIDATION = 20, 4
@@ -28,6 +32,7 @@ def prepare_minispeech(data_folder, manifest_folder, progressbar=True):
     """
     folder = Path(data_folder)
     if not (folder / "all.csv").is_file():
+        logger.info("there is no MiniSpeech in %s: making it", folder)
         make_minispeech(Settings(), folder, progressbar=progressbar)
     targets = {s: Path(manifest_folder) / f"{s}.csv" for s in SPLITS}
     if not all(target.is_file() for target in targets.values()):
