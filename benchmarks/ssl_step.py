@@ -15,9 +15,9 @@ steps take turns in one process. Peers:
   need), so that nothing but the objective differs.
 
 Prints seconds of audio for a CPU second and the peak memory of a step, then
-``ratio time OURS PEER`` (goals: bestrq 1.8, bestrq_visible 3, wav2vec2 1.3)
-and ``ratio memory OURS PEER`` (goal: at least 1), both as peer over ours where
-more is better for us.
+``ratio time OURS PEER`` (goals: bestrq 1.8 and bestrq_visible 3 beside the
+recipe, wav2vec2 1.3) and ``ratio memory OURS PEER`` (goal: at least 1), both
+as peer over ours where more is better for us.
 """
 
 import argparse

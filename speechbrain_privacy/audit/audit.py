@@ -154,6 +154,8 @@ class Audit:
             "attackers": {
                 "speaker": settings_of(self.speaker_attackers),
                 "attribute": settings_of(self.attribute_attackers),
+                "text": settings_of(self.text_attackers),
+                "waveform": settings_of(self.waveform_attackers),
             },
             "clear": self.clear,
             **{

@@ -68,9 +68,14 @@ def settings_of(maker):
     >>> from functools import partial
     >>> settings_of({"a": partial(dict, epochs=2, inside=partial(list))})
     {'a': {'dict': {'epochs': 2, 'inside': {'list': {}}}}}
+    >>> settings_of(partial(dict, [3], epochs=2))
+    {'dict': {'epochs': 2, 'arguments': [[3]]}}
     """
     if isinstance(maker, partial):
-        return {maker.func.__name__: settings_of(maker.keywords)}
+        given = dict(maker.keywords)
+        if maker.args:
+            given["arguments"] = maker.args
+        return {maker.func.__name__: settings_of(given)}
     if isinstance(maker, dict):
         return {name: settings_of(value) for name, value in maker.items()}
     if isinstance(maker, list | tuple):

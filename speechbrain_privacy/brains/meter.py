@@ -317,7 +317,7 @@ class EfficiencyMeter:
         """The totals that belong into ``train_log.txt``.
 
         Those alone that a resumed run repeats exactly; ``log.txt`` is told
-        the rest, as ``show`` shows it, of all processes.
+        the rest, as ``show`` shows it: sums of all processes, memory of one.
         """
         spent = self.totals()
         if "flops" in spent:

@@ -10,12 +10,16 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from speechbrain_privacy.report.pretraining import (
     describe_costs,
     describe_letters,
 )
 from speechbrain_privacy.report.scenarios import describe_scenarios
 from speechbrain_privacy.report.tables import format_lines
+
+logger = get_logger(__name__)
 
 GUESSING = 50.0
 #: The tap that shows what every model is given.
@@ -168,11 +172,13 @@ def summarise(runs):
             "the runs were audited by different suites of attackers: their "
             "numbers do not compare"
         )
-    trained = {
-        json.dumps(run["audit"]["attackers"], sort_keys=True)
-        for run in runs
-        if "attackers" in run["audit"]  # older audits do not say
-    }
+    known = [run["audit"] for run in runs if "attackers" in run["audit"]]
+    if 0 < len(known) < len(runs):
+        logger.warning(
+            "older audits do not say how attackers were trained: whether all "
+            "of these were trained alike is not known"
+        )
+    trained = {json.dumps(x["attackers"], sort_keys=True) for x in known}
     if len(trained) > 1:
         raise ValueError(
             "the runs' attackers have different settings (see `attackers` in "

@@ -34,7 +34,7 @@ def features_of(clip):
 
 
 def given_for(make, feats):
-    """The objective on a network, and targets for so many frames."""
+    """Targets of the objective, for so many frames."""
     slow = -(-feats.shape[1] // 4)
     return {
         hubert: {"codes": torch.randint(1, 6, (len(feats), slow))},
@@ -80,7 +80,6 @@ def test_everything_hidden(make, visible_only, n_frames):
     objective, _ = make(net)
     given = given_for(make, feats)
     out = learns(objective, feats, torch.ones(2), **given)
-    assert out.count <= 2 * n_frames
     if make is wav2vec2 and n_frames == 1:
         # A frame without others has nothing to be told from.
         assert out.count == 0
