@@ -15,10 +15,11 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.audit.provenance import provenance
 from speechbrain_privacy.audit.units import units_of
-from speechbrain_privacy.brains.meter import write_cost
+from speechbrain_privacy.brains.meter import EFFICIENCY, write_cost
 from speechbrain_privacy.brains.milestones import error_over_cost
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
+from speechbrain_privacy.dataio.ragged import read_spent
 from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -31,7 +32,6 @@ from speechbrain_privacy.metrics.uncertainty import ratio_interval, scaled
 logger = get_logger(__name__)
 
 RESULTS = "results.json"
-EFFICIENCY = "efficiency.json"
 AUDIT = "audit.json"
 SPLITS = ("train", "valid", "test", "seen")
 
@@ -96,10 +96,12 @@ def fit(
     num_workers=0,
     seed=0,
     balance=None,
+    builds_on=None,
 ):
     """Trains on batches of about equal duration.
 
-    With a meter, what it has cost is written to ``efficiency.json``.
+    With a meter, what it has cost, with what was spent on its data
+    (``data.spent``) before, is written to ``efficiency.json``.
 
     Arguments
     ---------
@@ -117,7 +119,14 @@ def fit(
         Of the order of the batches.
     balance : str, optional
         A column, e.g. ``gender``: its groups get equal shares of the audio.
+    builds_on : dict, optional
+        Name -> folder, or encoder, of a run whose costs are part of this
+        one's; see ``EfficiencyMeter.carry_runs``.
     """
+    if brain.meter is not None:
+        brain.meter.carry_runs(builds_on or {})
+        for what, spent in data.spent.items():
+            brain.meter.carry(what, spent)
     train = data.datasets["train"]
     if balance:
         train = balanced(train, data.manifests["train"], balance, seed)
@@ -138,14 +147,9 @@ def fit(
         valid_loader_kwargs={"batch_size": 16, "num_workers": num_workers},
     )
     if brain.meter is not None:
-        run_on_main(
-            write_cost,
-            args=[
-                Path(output_folder) / EFFICIENCY,
-                brain.efficiency(),
-                brain.meter.seen,
-            ],
-        )
+        path = Path(output_folder) / EFFICIENCY
+        known = [path, brain.efficiency(), brain.meter.seen]
+        run_on_main(write_cost, args=known)
     brain.unwrap_modules()
 
 
@@ -171,6 +175,7 @@ def add_units(data, path, n_units, frames_of, source, seed=0):
     identity = " ".join([*prints, str(n_units), str(seed), source])
     datasets = [data.datasets[split] for split in splits]
     units = units_of(datasets, n_units, frames_of, path, identity, seed=seed)
+    data.spent["units"] = read_spent(path)
     for split in splits:
         with_codes(data.datasets[split], units)
 

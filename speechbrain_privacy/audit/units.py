@@ -1,6 +1,8 @@
 """Discrete units: clusters of frames, as targets of HuBERT."""
 
 import hashlib
+import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +17,12 @@ from tqdm import tqdm
 
 from speechbrain_privacy.audit.representations import Tap, tapped_frames
 from speechbrain_privacy.dataio.files import replaced_file
-from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
+from speechbrain_privacy.dataio.ragged import (
+    read_ragged,
+    read_spent,
+    write_ragged,
+)
+from speechbrain_privacy.nnet.operations import note_flops, spending
 
 #: Frames that clusters are learnt of, at most.
 MOST = 200_000
@@ -34,13 +41,16 @@ class Clusters:
 
     def __call__(self, frames):
         """``[frames, dim]`` -> units ``[frames]``, int32."""
+        note_flops(2 * len(frames) * self.centres.size)
         x = (frames - self.mean) / self.scale
         return pairwise_distances_argmin(x, self.centres).astype(np.int32)
 
-    def write(self, path, identity):
-        """Keeps them, with the name of what they were learnt of."""
+    def write(self, path, identity, spent):
+        """Keeps them, with the name of what they were learnt of, and what
+        that has cost."""
+        spent = json.dumps(spent)
         with replaced_file(Path(path), mode="wb") as file:
-            np.savez(file, identity=identity, **asdict(self))
+            np.savez(file, identity=identity, spent=spent, **asdict(self))
 
     @classmethod
     def read(cls, path, identity):
@@ -85,6 +95,12 @@ def learn_units(frames, n_units, seed=0):
         n_init=3,
         reassignment_ratio=0.0,
     ).fit(scaler.transform(frames))
+    # How far frames are from centres: of each step's batch, and of those
+    # (three batches) among which k-means++ seeks each centre, several times.
+    batch, start = (min(len(frames), n * model.batch_size) for n in (1, 3))
+    tried = model.n_init * (2 + int(np.log(n_units)))
+    asked = model.n_steps_ * batch + tried * start
+    note_flops(2 * asked * model.cluster_centers_.size)
     return Clusters(scaler.mean_, scaler.scale_, model.cluster_centers_)
 
 
@@ -114,7 +130,8 @@ def units_of(
     Returns
     -------
     dict
-        ID -> units ``[frames]``, int64.
+        ID -> units ``[frames]``, int64. ``read_spent`` of the file tells what
+        those of the first dataset, and the clusters, have cost.
     """
     path = Path(path)
     if (kept := read_ragged(path, identity)) is not None:
@@ -123,8 +140,10 @@ def units_of(
 
     def learn():
         if Clusters.read(clusters, identity) is None:
-            frames = _sample(datasets[0], frames_of, most_frames, seed)
-            learn_units(frames, n_units, seed).write(clusters, identity)
+            with spending(spent := {}):
+                frames = _sample(datasets[0], frames_of, most_frames, seed)
+                learnt = learn_units(frames, n_units, seed)
+            learnt.write(clusters, identity, spent)
 
     run_on_main(learn)
     rank, world = 0, 1
@@ -134,22 +153,25 @@ def units_of(
     parts = [path.with_suffix(f".{i}of{world}.npz") for i in range(world)]
     shares = [_subset(x, x.data_ids[rank::world]) for x in datasets]
     if any(map(len, shares)) and read_ragged(parts[rank], identity) is None:
-        cluster = Clusters.read(clusters, identity)
-        found = {
-            key: cluster(frames)
-            for share in shares
-            if len(share)
-            for key, frames in frames_of(share)
-        }
-        write_ragged(parts[rank], identity, found)
+        cluster, found = Clusters.read(clusters, identity), {}
+        spent = [{} for _ in shares]
+        for share, its in zip(shares, spent, strict=True):
+            if len(share):
+                with spending(its):
+                    for key, frames in frames_of(share):
+                        found[key] = cluster(frames)
+        write_ragged(parts[rank], identity, found, spent[0])
     ddp_barrier()
 
     def merge():
-        merged = {}
+        merged, spent = {}, Counter()
         for part in parts:
             merged |= read_ragged(part, identity) or {}
+        for part in (*parts, clusters):
+            spent.update(read_spent(part))
         ids = [key for dataset in datasets for key in dataset.data_ids]
-        write_ragged(path, identity, {key: merged[key] for key in ids})
+        numbers = {key: merged[key] for key in ids}
+        write_ragged(path, identity, numbers, spent)
         for part in (*parts, clusters):
             part.unlink(missing_ok=True)
 

@@ -1,29 +1,34 @@
 """What a training costs: operations, audio, time, memory.
 
-Costs are summed up step by step, over processes and across resumes. Floating
-point operations are counted where they happen, in every n-th step, and
-extrapolated to the steps in between by a fit over batch size and length.
+Costs are summed up step by step, over processes and across resumes, on top of
+what was spent before. Floating point operations are counted where they happen,
+in every n-th step, and extrapolated to the steps in between by a fit over batch
+size and length.
 """
 
+import json
 import resource
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, shape_wrapper
 from tqdm import tqdm
 
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.dataio.files import write_json
+from speechbrain_privacy.nnet.operations import counted_flops
 
 logger = get_logger(__name__)
 
+#: Of a run: where its costs are.
+EFFICIENCY = "efficiency.json"
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
 COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
@@ -31,104 +36,6 @@ COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
 BETWEEN = 10.0
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
-
-
-def _fft(shape, dim, *_, out_shape=None, **__):
-    """5 n log2 n for a transform of n real points, halved: half a spectrum."""
-    n = np.prod([shape[d] for d in dim])
-    return int(2.5 * np.prod(shape) * np.log2(max(2, n)))
-
-
-def _inverse_fft(shape, dim, *_, out_shape=None, **__):
-    """As the way there, of as many real points as come out."""
-    return _fft(out_shape, dim)
-
-
-def _cpu_rnn(x, weight, recurrent, *_, out_shape=None, **__):
-    """Two for each weight and frame; ``x [frames, batch, channels]``."""
-    return 2 * x[0] * x[1] * int(np.prod(weight) + np.prod(recurrent))
-
-
-def _cpu_rnn_backward(x, weight, recurrent, *_, out_shape=None, **__):
-    return 2 * _cpu_rnn(x, weight, recurrent)
-
-
-def _conv_backward(grad, x, weight, *args, out_shape=None, **__):
-    """As much as forward for each gradient that is asked for.
-
-    torch's own count forgets in that of the weights that groups share none.
-    """
-    transposed, mask = args[4], args[7]
-    big = x if transposed else grad
-    once = 2 * big[0] * int(np.prod(big[2:])) * int(np.prod(weight))
-    return once * (int(mask[0]) + int(mask[1]))
-
-
-_ATEN = torch.ops.aten
-#: What torch's own formulas do not count, or not rightly.
-EXTRA = {
-    _ATEN._fft_r2c: _fft,
-    _ATEN._fft_c2r: _inverse_fft,
-    _ATEN.convolution_backward: _conv_backward,
-    _ATEN.mkldnn_rnn_layer: _cpu_rnn,
-    _ATEN.mkldnn_rnn_layer_backward: _cpu_rnn_backward,
-}
-
-
-_FLASH = _ATEN._scaled_dot_product_flash_attention
-FORMULAS = {
-    **flop_registry,
-    # The same on a CPU.
-    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_FLASH],
-    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
-        _ATEN._scaled_dot_product_flash_attention_backward
-    ],
-    **{op: shape_wrapper(formula) for op, formula in EXTRA.items()},
-}
-
-
-class _Counter(TorchDispatchMode):
-    """Counts what passes by.
-
-    torch's ``FlopCounterMode`` takes operations apart to count them, which
-    rounds gradients otherwise; here a counted step is the step it would be.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        formula = FORMULAS.get(function._overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-@contextmanager
-def counted_flops(counts):
-    """Appends the operations of what happens inside to ``counts``.
-
-    Matrix products, convolutions and attention (a product and a sum are two)
-    with their gradients, Fourier transforms, and recurrent layers on a CPU;
-    nothing that works element by element. Results stay the same to the bit.
-
-    Arguments
-    ---------
-    counts : list
-
-    Example
-    -------
-    >>> counts = []
-    >>> with counted_flops(counts):
-    ...     _ = torch.nn.Linear(30, 20)(torch.rand(10, 30))
-    >>> counts
-    [12000]
-    """
-    with _Counter() as counter:
-        yield
-    counts.append(int(counter.total))
 
 
 class EfficiencyMeter:
@@ -229,18 +136,44 @@ class EfficiencyMeter:
             spent = self.energy.read()
             self.sums.add({name: (x, 1) for name, x in spent.items()})
 
-    def carry(self, totals):
+    def carry(self, name, totals):
         """Adds what was spent before this training, e.g. on its teacher.
 
         Arguments
         ---------
+        name : str
+            On what. Another call with it replaces the one before.
         totals : dict
-            As ``totals`` or ``summary`` returns them. Each call replaces the
-            one before.
+            As ``totals``, ``summary`` or ``nnet.operations.spending`` tell
+            them, or some of them.
         """
-        self.before = {
-            name: totals[name] for name in (*COSTS, "steps") if name in totals
+        self.before[name] = {
+            kind: totals[kind] for kind in (*COSTS, "steps") if kind in totals
         }
+
+    def carry_runs(self, runs):
+        """Adds what runs have cost that this training builds on.
+
+        Arguments
+        ---------
+        runs : dict
+            What they are to it -> the folder of a run, or an encoder among
+            its checkpoints; None for nothing. A run that does not tell its
+            costs is a warning.
+        """
+        for name, source in runs.items():
+            if not source:
+                continue
+            source = Path(source)
+            folder = source if source.is_dir() else source.parent.parent.parent
+            path = folder / EFFICIENCY
+            if path.is_file():
+                self.carry(name, json.loads(path.read_text(encoding="utf-8")))
+            else:
+                logger.warning(
+                    f"{path} is not there: what the {name} ({source}) cost is "
+                    "not part of what is told of this training"
+                )
 
     def _extrapolated(self, n_rows, n_samples):
         """Frames cost in proportion to their number, attention to pairs."""
@@ -261,8 +194,11 @@ class EfficiencyMeter:
         return self._added_up(self.sums.pooled())
 
     def _added_up(self, sums):
+        before = Counter({"steps": 0})
+        for spent in self.before.values():
+            before.update(spent)
         if not sums:
-            return {"steps": 0, **self.before}
+            return dict(before)
         total = {name: value for name, (value, _) in sums.items()}
         # What a counted second of audio would have taken uncounted.
         which = "timed" if total.get("timed_audio") else "counted"
@@ -275,7 +211,7 @@ class EfficiencyMeter:
             "steps": int(sums["flops"][1]),
             **{name: total[name] for name in ENERGY if name in total},
         }
-        return {n: x + self.before.get(n, 0) for n, x in spent.items()}
+        return {n: x + before[n] for n, x in spent.items()}
 
     def show(self):
         """Shows a line below the progress bar, on a terminal: what this
@@ -334,9 +270,10 @@ class EfficiencyMeter:
         Returns
         -------
         dict
-            ``totals``, ``parameters``, ``parameter_bytes`` (in their own
-            precision), ``peak_memory_bytes`` of this process, ``device``, and
-            how energy is known (``energy_method``), where it is counted.
+            ``totals``, ``before`` (what of them was carried over, by name),
+            ``parameters``, ``parameter_bytes`` (in their own precision),
+            ``peak_memory_bytes`` of this process, ``device``, and how energy
+            is known (``energy_method``), where it is counted.
         """
         number, size = parameter_bytes(model)
         totals = self.totals()
@@ -345,6 +282,7 @@ class EfficiencyMeter:
             self.energy.stop()
         return {
             **totals,
+            "before": self.before,
             "parameters": number,
             "parameter_bytes": size,
             "peak_memory_bytes": peak_memory(self.device),

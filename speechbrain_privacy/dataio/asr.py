@@ -1,6 +1,6 @@
 """From manifests to SpeechBrain datasets for speech recognition."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,13 +25,15 @@ class ASRData:
     """Everything a recipe trains and tests on.
 
     ``datasets`` and ``manifests`` are by split name; every item has ``id``,
-    ``sig``, ``tokens``, ``wrd`` and ``labels`` (one class per attribute).
+    ``sig``, ``tokens``, ``wrd`` and ``labels`` (one class per attribute);
+    ``spent`` is what making parts of the training data has cost, by name.
     """
 
     datasets: dict
     manifests: dict[str, Manifest]
     labels: AttributeLabels
     skipped: list[str]
+    spent: dict[str, dict] = field(default_factory=dict)
 
 
 def load_asr_data(

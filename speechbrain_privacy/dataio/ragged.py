@@ -1,5 +1,6 @@
 """Whole numbers of utterances, as many as each has frames, kept in a file."""
 
+import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,7 +22,7 @@ BROKEN = (
 )
 
 
-def write_ragged(path, identity, numbers):
+def write_ragged(path, identity, numbers, spent=None):
     """Keeps numbers with the name of what they were made of.
 
     Arguments
@@ -31,6 +32,8 @@ def write_ragged(path, identity, numbers):
     identity : str
     numbers : dict
         ID -> array of whole numbers, ``[n]``.
+    spent : dict, optional
+        What making them has cost, for ``read_spent``.
 
     Example
     -------
@@ -44,6 +47,7 @@ def write_ragged(path, identity, numbers):
         np.savez_compressed(
             file,
             identity=identity,
+            spent=json.dumps(spent or {}),
             ids=list(numbers),
             counts=[len(some) for some in numbers.values()],
             numbers=np.concatenate(list(numbers.values())).astype(np.int32),
@@ -78,3 +82,30 @@ def read_ragged(path, identity):
     except BROKEN as fault:
         logger.warning(f"{path} cannot be used and is made anew: {fault}")
         return None
+
+
+def read_spent(path):
+    """What making the numbers of a file has cost.
+
+    Arguments
+    ---------
+    path : str or Path
+        Of an ``.npz`` file, written with ``spent``.
+
+    Returns
+    -------
+    dict
+        Empty if there is no file, it cannot be read, or does not say.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.npz"
+    >>> write_ragged(path, "x", {"u": np.array([3, 4])}, {"flops": 7})
+    >>> read_spent(path)
+    {'flops': 7}
+    """
+    try:
+        with np.load(path) as kept:
+            return json.loads(str(kept["spent"]))
+    except BROKEN:
+        return {}

@@ -1,6 +1,6 @@
 """From manifests to SpeechBrain datasets of speech without transcripts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,11 +16,13 @@ from speechbrain_privacy.dataio.manifest import Manifest, read_manifest
 @dataclass
 class SpeechData:
     """``datasets`` and ``manifests`` by split name; every item has ``id``,
-    ``sig`` and, where there are attributes, ``labels`` (one class each)."""
+    ``sig`` and, where there are attributes, ``labels`` (one class each).
+    ``spent``: what making parts of the training data has cost, by name."""
 
     datasets: dict
     manifests: dict[str, Manifest]
     labels: AttributeLabels
+    spent: dict[str, dict] = field(default_factory=dict)
 
 
 #: Splits where frames are hidden.
@@ -54,6 +56,7 @@ def load_speech_data(
     begins : callable, optional
         Manifest -> ``{ID: frames}`` where phones begin (``masking.store``),
         asked of the splits where frames are hidden: train, valid and test.
+        If it has a method ``spent``, it is asked what those of train cost.
 
     Returns
     -------
@@ -76,19 +79,19 @@ def load_speech_data(
         {name: train.values(name) for name in attributes}
     )
     run_on_main(labels.save, args=[save_folder / "labels.json"])
-    return SpeechData(
-        {
-            split: make_speech_dataset(
-                manifest.rows,
-                labels,
-                sample_rate,
-                begins(manifest) if begins and split in MASKED else None,
-            )
-            for split, manifest in read.items()
-        },
-        read,
-        labels,
-    )
+    datasets = {
+        split: make_speech_dataset(
+            manifest.rows,
+            labels,
+            sample_rate,
+            begins(manifest) if begins and split in MASKED else None,
+        )
+        for split, manifest in read.items()
+    }
+    data = SpeechData(datasets, read, labels)
+    if hasattr(begins, "spent"):
+        data.spent["boundaries"] = begins.spent(train)
+    return data
 
 
 def make_speech_dataset(rows, labels, sample_rate, begins=None):

@@ -79,6 +79,7 @@ class BoundaryDetector(torch.nn.Module):
             raise ValueError(f"rate is {rate} boundaries a second")
         self.method = method
         self.rate = rate
+        self.learnt_from = learnt_from
         self.sample_rate = sample_rate
         self.cepstra = LevelledCepstra(sample_rate)
         self.encoder = None

@@ -20,9 +20,14 @@ from speechbrain_privacy.dataio.alignments import (
     read_alignments,
 )
 from speechbrain_privacy.dataio.audio import read_utterance
-from speechbrain_privacy.dataio.ragged import read_ragged, write_ragged
+from speechbrain_privacy.dataio.ragged import (
+    read_ragged,
+    read_spent,
+    write_ragged,
+)
 from speechbrain_privacy.masking.cepstra import STEP
 from speechbrain_privacy.masking.evaluation import find_boundaries
+from speechbrain_privacy.nnet.operations import spending
 
 #: Utterances read at once.
 CHUNK = 256
@@ -95,6 +100,15 @@ class StoredBoundaries:
         """Manifest -> dict, see ``stored_boundaries``."""
         return stored_boundaries(manifest, self.make())
 
+    @property
+    def learnt_from(self):
+        """The run that its detector has learnt in, if it has learnt."""
+        return self.make().learnt_from
+
+    def spent(self, manifest):
+        """What finding them has cost, whoever has: see ``nnet.operations``."""
+        return read_spent(_kept_in(manifest, self.make()))
+
 
 def stored_boundaries(manifest, detector):
     """Finds the boundaries of every utterance, or reads them.
@@ -111,18 +125,25 @@ def stored_boundaries(manifest, detector):
         They are kept in ``STEM.METHOD-RATE.npz`` beside the manifest and
         found anew when the manifest or an audio file has changed.
     """
-    path = manifest.path.with_name(
-        f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
-    )
+    path = _kept_in(manifest, detector)
     fingerprint = _fingerprint(manifest, detector)
 
     def find():
         if read_ragged(path, fingerprint) is None:
-            write_ragged(path, fingerprint, _find(manifest, detector))
+            spent = {}
+            with spending(spent):
+                found = _find(manifest, detector)
+            write_ragged(path, fingerprint, found, spent)
 
     run_on_main(find)
     known = read_ragged(path, fingerprint)
     return {name: torch.from_numpy(frames) for name, frames in known.items()}
+
+
+def _kept_in(manifest, detector):
+    return manifest.path.with_name(
+        f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
+    )
 
 
 def _fingerprint(manifest, detector):

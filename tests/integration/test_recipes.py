@@ -604,6 +604,12 @@ def test_a_pretrained_encoder_becomes_a_recognisers(toy_corpus, tmp_path):
         f"--output_folder={tmp_path / 'after'}",
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    before, after = (
+        json.loads((tmp_path / f"{name}/efficiency.json").read_text())
+        for name in ("before", "after")
+    )
+    assert after["before"]["weights"]["flops"] == before["flops"] > 0
+    assert after["flops"] > before["flops"]
     (after,) = (tmp_path / "after/save").glob("CKPT*/encoder.ckpt")
     before, after = torch.load(trained), torch.load(after)
     assert before.keys() == after.keys() and len(before) > 20
@@ -647,6 +653,11 @@ def test_masks_of_a_learnt_detector_and_its_run_reopened(toy_corpus, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert (tmp_path / "train.learnt-7.npz").is_file()
+    before = json.loads((tmp_path / "run/efficiency.json").read_text())[
+        "before"
+    ]
+    assert before["boundaries"]["flops"] > 0
+    assert before["detector"]["steps"] > 0
     # The detector is for those who train.
     shutil.rmtree(learnt)
     brain, *_ = reopen(tmp_path / "run")

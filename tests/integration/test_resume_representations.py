@@ -200,7 +200,11 @@ def test_a_kill_before_the_cost_is_written(toy_corpus, tmp_path):
         flops.append([json.loads(path.read_text())["flops"] for path in costs])
         for path in costs:
             path.unlink()
-    # The second generation's cost has the first's in it.
+    # The second generation's cost has the first's in it, and the clusters'.
+    assert trained["before"] == later["before"]
+    assert trained["before"].keys() == {"teacher", "units"}
+    assert trained["before"]["teacher"]["flops"] == flops[0][0]
+    assert trained["before"]["units"]["flops"] > 0
     # What the process that trained used is not known to this one.
     assert "peak_memory_bytes" in trained and "peak_memory_bytes" not in later
     assert flops[0] == flops[1] and flops[0][1] > flops[0][0] > 0

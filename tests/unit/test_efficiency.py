@@ -1,6 +1,7 @@
 """What training costs, and what an error costs."""
 
 import io
+import json
 import re
 import sys
 import time
@@ -16,7 +17,6 @@ from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.brains.meter import (
     ENERGY,
     EfficiencyMeter,
-    counted_flops,
     parameter_bytes,
     peak_memory,
 )
@@ -28,6 +28,11 @@ from speechbrain_privacy.metrics.efficiency import (
     cost_to_target,
 )
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
+from speechbrain_privacy.nnet.operations import (
+    counted_flops,
+    note_flops,
+    spending,
+)
 
 
 def flops_of(function):
@@ -319,14 +324,50 @@ def test_what_a_teacher_cost_is_carried_over():
         with meter.step(torch.ones(2, 16), torch.ones(2)):
             layer(torch.ones(2, 16, 1))
     first = meters[0].summary(layer)
-    meters[1].carry(first)
-    meters[1].carry(first)  # a resumed training says so again
+    meters[1].carry("teacher", first)
+    meters[1].carry("teacher", first)  # a resumed training says so again
+    meters[1].carry("units", {"flops": 5, "cpu_seconds": 3.0})
     both = meters[1].totals()
-    assert both["flops"] == 2 * first["flops"] > 0
+    assert both["flops"] == 2 * first["flops"] + 5 > 5
     assert both["audio_seconds"] == 2 * first["audio_seconds"]
     assert both["steps"] == 2
-    assert both["cpu_seconds"] > first["cpu_seconds"]
+    assert both["cpu_seconds"] > first["cpu_seconds"] + 3
     assert "parameters" not in both
+    before = meters[1].summary(layer)["before"]
+    assert before["units"] == {"flops": 5, "cpu_seconds": 3.0}
+    assert before["teacher"]["steps"] == 1
+    assert "parameters" not in before["teacher"]
+
+
+def test_costs_of_runs_are_found_by_folder_and_by_encoder(tmp_path, caplog):
+    cost = {"flops": 7.0, "steps": 2}
+    encoder = tmp_path / "run/save/CKPT+1/encoder.ckpt"
+    encoder.parent.mkdir(parents=True)
+    encoder.touch()
+    meter = EfficiencyMeter()
+    runs = {"weights": str(encoder), "teacher": None, "detector": ""}
+    meter.carry_runs(runs)
+    assert meter.totals() == {"steps": 0}
+    assert "what the weights" in caplog.text and "is not there" in caplog.text
+    (tmp_path / "run/efficiency.json").write_text(json.dumps(cost))
+    meter.carry_runs(runs)
+    assert meter.totals() == cost
+    meter.carry_runs({"teacher": tmp_path / "run"})
+    assert meter.totals() == {"flops": 14.0, "steps": 4}
+
+
+def test_what_fails_is_not_counted_as_spent():
+    spent = {}
+    with pytest.raises(KeyError), spending(spent):
+        raise KeyError
+    assert spent == {}
+    note_flops(3)  # nobody counts
+    with spending(spent), spending({}):
+        note_flops(3)
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+    assert spent["flops"] == 3 and spent["cpu_seconds"] >= 0.02
 
 
 def test_inverse_transforms_count():
@@ -369,7 +410,7 @@ def test_energy_is_counted_beside_the_rest(tmp_path):
     resumed.sums.load(tmp_path / "meter", end_of_epoch=True)
     assert resumed.totals()["joules"] == found["joules"]
     after = EfficiencyMeter(sample_rate=10)
-    after.carry(found)
+    after.carry("weights", found)
     assert after.totals()["joules"] == found["joules"]
 
 
@@ -470,7 +511,7 @@ def test_what_is_measured_is_where_the_model_is(monkeypatch):
 
 def test_the_log_says_what_it_has_cost(caplog):
     meter = EfficiencyMeter(sample_rate=8)
-    meter.carry({"flops": 2e12, "steps": 3})
+    meter.carry("teacher", {"flops": 2e12, "steps": 3})
     with meter.step(torch.ones(2, 8 * 3600), torch.tensor([1.0, 0.5])):
         pass
     with caplog.at_level("INFO"):
@@ -488,7 +529,7 @@ def test_costs_are_shown_on_a_terminal(kind, monkeypatch):
     stream = kind()
     monkeypatch.setattr(sys, "stderr", stream)
     meter = EfficiencyMeter(sample_rate=8)
-    meter.carry({"flops": 2e12, "steps": 3})
+    meter.carry("teacher", {"flops": 2e12, "steps": 3})
     with meter.step(torch.ones(2, 8 * 3600), torch.tensor([1.0, 0.5])):
         torch.nn.Linear(1, 3)(torch.ones(2, 16, 1))
     meter.show()

@@ -16,7 +16,7 @@ from speechbrain_privacy.audit.units import (
     units_of,
 )
 from speechbrain_privacy.augment.mixing import UtteranceMixing
-from speechbrain_privacy.dataio.ragged import write_ragged
+from speechbrain_privacy.dataio.ragged import read_spent, write_ragged
 from speechbrain_privacy.lobes.hubert import Hubert
 from speechbrain_privacy.masking.cepstra import CepstralFrames
 from speechbrain_privacy.masking.policies import FixedSpans
@@ -154,12 +154,19 @@ def test_units_are_learnt_of_some_training_frames_and_given_to_all(tmp_path):
         assert some.tolist() == [high if odd else low] * 10
     # Kept under their name, and nothing beside them.
     assert [p.name for p in tmp_path.iterdir()] == ["units.npz"]
+    # What it took is told, of the first data alone.
+    spent = read_spent(path)
+    assert spent["cpu_seconds"] > 0
     del read[:]
     again = units(train, test, identity="x")
     assert not read
+    assert read_spent(path) == spent
     assert all(np.array_equal(again[key], found[key]) for key in found)
     units(train, identity="y", seed=1)
     assert read[:10] != learnt
+    # 400 frames, two units, one channel; what learning takes comes on top.
+    units(train, identity="z")
+    assert read_spent(path)["flops"] == spent["flops"] > 2 * 400 * 2
 
 
 def test_units_that_were_found_before_a_kill_are_used_again(tmp_path):
@@ -183,16 +190,18 @@ def test_units_that_were_found_before_a_kill_are_used_again(tmp_path):
     # Another process's share is taken as it is.
     path.unlink()
     Clusters(np.zeros(1), np.ones(1), np.eye(2)[:, :1]).write(
-        tmp_path / "units.clusters.npz", "y"
+        tmp_path / "units.clusters.npz", "y", {"flops": 5}
     )
     write_ragged(
         tmp_path / "units.0of1.npz",
         "y",
         {key: np.array([7]) for key in dataset.data_ids},
+        {"flops": 2, "cpu_seconds": 1.0},
     )
     found = units_of([dataset], 2, frames_of, path, "y")
     assert {tuple(some) for some in found.values()} == {(7,)}
     assert len(calls) == 3
+    assert read_spent(path) == {"flops": 7, "cpu_seconds": 1.0}
 
 
 @pytest.mark.parametrize("n_samples", [1, 159, 160, 16000, 16161])

@@ -8,11 +8,11 @@ import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 
-from speechbrain_privacy.brains.meter import counted_flops
 from speechbrain_privacy.dataio.settings import check_overrides
 from speechbrain_privacy.integrations.huggingface import write_tiny
 from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
 from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
+from speechbrain_privacy.nnet.operations import counted_flops
 from tests.conftest import ROOT
 
 KINDS = ("wav2vec2", "hubert", "wavlm")

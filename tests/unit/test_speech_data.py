@@ -46,6 +46,7 @@ def test_boundaries_come_with_the_data(toy_corpus, tmp_path):
     detector = BoundaryDetector(rate=5.0)
     data = load(toy_corpus, tmp_path, begins=StoredBoundaries(lambda: detector))
     known = stored_boundaries(data.manifests["train"], detector)
+    assert data.spent["boundaries"]["flops"] > 0
     items = [data.datasets["train"][i] for i in range(2)]
     batch = PaddedBatch(items)
     found, counts = detector(*batch.sig)

@@ -85,6 +85,7 @@ if __name__ == "__main__":
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
         balance=hparams["balance"],
+        builds_on={"weights": hparams["model"].get("weights")},
     )
 
     # Which audit: fresh attackers on what the model has become.

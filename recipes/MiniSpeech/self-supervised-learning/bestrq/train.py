@@ -17,7 +17,6 @@ audit.json (attackers), efficiency.json, train_log.txt, and the encoder in
 <output_folder>/save/CKPT*/encoder.ckpt.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -110,10 +109,6 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     if targets and targets["generations"] > 1:
         layer = targets["teacher"].keywords["module"]
         check_taps({"teacher": Tap(layer)}, brain)
-    # What its teacher has cost is part of what it costs.
-    if teacher is not None and hparams["meter"]:
-        spent = Path(folder) / "efficiency.json"
-        hparams["meter"].carry(json.loads(spent.read_text()))
     fit(
         brain,
         data,
@@ -123,6 +118,11 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
         balance=hparams["balance"],
+        builds_on={
+            "teacher": folder,
+            "weights": hparams["model"].get("weights"),
+            "detector": getattr(hparams["begins"], "learnt_from", None),
+        },
     )
 
     return hparams, brain, data, alignments
