@@ -20,6 +20,7 @@ from speechbrain_privacy.brains.milestones import error_over_cost
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.ragged import read_spent
+from speechbrain_privacy.dataio.settings import training_settings
 from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -210,7 +211,7 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     )
     told = [rows[key] for key, _, _ in transcripts]
     results = {
-        **identity(brain, data, name, seed),
+        **identity(brain, data, name, seed, output_folder),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
         "WER": _rate(words, told),
@@ -277,7 +278,7 @@ def evaluate_pretraining(
     """
     brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
     results = {
-        **identity(brain, data, name, seed),
+        **identity(brain, data, name, seed, output_folder),
         "hidden frames": brain.valid_stats,
     }
     write_json(Path(output_folder) / RESULTS, results)
@@ -308,7 +309,7 @@ def evaluate_pretraining(
     return results
 
 
-def identity(brain, data, name, seed):
+def identity(brain, data, name, seed, output_folder):
     """Which model a result is of, and what it was trained and tested on.
 
     Arguments
@@ -317,6 +318,7 @@ def identity(brain, data, name, seed):
     data : ASRData or SpeechData
     name : str
     seed : int
+    output_folder : str
 
     Returns
     -------
@@ -329,6 +331,7 @@ def identity(brain, data, name, seed):
         "train": data.manifests["train"].fingerprint(),
         "test": data.manifests["test"].fingerprint(),
         "provenance": provenance(),
+        "settings": training_settings(output_folder),
     }
 
 

@@ -30,6 +30,20 @@ FREE = {
 }
 
 
+#: What repetitions of a training may have otherwise, beside what ``FREE`` says
+#: of data and of what is asked afterwards, wherever it is in the YAML.
+REPEATED = {
+    "name",
+    "seed",
+    "__set_seed",
+    "milestones",
+    "kept",
+    "meter",
+    "learnt_from",
+}
+#: Encoders that this training goes on with have seeds of their own.
+ENCODERS = ".ckpt"
+
 #: Folders that may be written otherwise, or have moved.
 MOVABLE = ("output_folder", "data_folder")
 
@@ -70,6 +84,32 @@ def check_settings(hparams_file, overrides, output_folder):
                     f"{folder} holds a training with {name} {value}, not "
                     f"{now[name]}: give another --output_folder"
                 )
+
+
+def training_settings(output_folder):
+    """What a run was trained with, to tell repetitions from other trainings.
+
+    Arguments
+    ---------
+    output_folder : str or Path
+        With the ``hyperparams.yaml`` that was saved.
+
+    Returns
+    -------
+    dict
+        Dotted path -> value, both as text: without seeds, folders, names, and
+        what is asked of the model afterwards.
+    """
+    text = (Path(output_folder) / "hyperparams.yaml").read_text("utf-8")
+    asked = FREE - {"number_of_epochs", "epoch_counter"}
+    return {
+        name: value
+        for name, value in _settings(text).items()
+        if name.split(".")[0] not in asked
+        and not REPEATED & set(name.split("."))
+        and not value.startswith(tuple(f"<{folder}>" for folder in MOVABLE))
+        and not value.endswith(ENCODERS)
+    }
 
 
 def check_overrides(hparams_file, overrides):

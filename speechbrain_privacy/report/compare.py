@@ -6,6 +6,7 @@ from speechbrain_privacy.metrics.comparison import (
     jackknife_difference,
     paired_ratio_difference,
 )
+from speechbrain_privacy.report.comparable import check_audits
 from speechbrain_privacy.report.score_lists import p_value
 
 METRICS = {
@@ -30,13 +31,9 @@ def compare_runs(a, b):
     Raises
     ------
     ValueError
-        If the runs were tested on different data.
+        If the runs were not tested and attacked alike.
     """
-    if a["audit"]["test"]["fingerprint"] != b["audit"]["test"]["fingerprint"]:
-        raise ValueError(
-            "the runs were audited on different test data: their numbers do "
-            "not compare"
-        )
+    check_audits([a, b])
     found = {}
     if a.get("by_speaker") and b.get("by_speaker"):
         speakers = sorted(a["by_speaker"])

@@ -10,16 +10,13 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechbrain.utils.logger import get_logger
-
+from speechbrain_privacy.report.comparable import by_model, check_audits
 from speechbrain_privacy.report.pretraining import (
     describe_costs,
     describe_letters,
 )
 from speechbrain_privacy.report.scenarios import describe_scenarios
 from speechbrain_privacy.report.tables import format_lines
-
-logger = get_logger(__name__)
 
 GUESSING = 50.0
 #: The tap that shows what every model is given.
@@ -144,47 +141,8 @@ def summarise(runs):
     -------
     list of Row
     """
-    models = {}
-    for run in runs:
-        same = models.setdefault(run["name"], [])
-        if run["seed"] in [other["seed"] for other in same]:
-            raise ValueError(
-                f"two runs of '{run['name']}' have seed {run['seed']}: they "
-                "are not repetitions; give one of them another --name"
-            )
-        same.append(run)
-    if len({run["audit"]["test"]["fingerprint"] for run in runs}) > 1:
-        raise ValueError(
-            "the runs were audited on different test data: their numbers do "
-            "not compare"
-        )
-    taught = {run["audit"]["train"].get("fingerprint") for run in runs}
-    if len(taught) > 1:
-        raise ValueError(
-            "the runs' attackers learnt on different data: their numbers do "
-            "not compare"
-        )
-    suites = {
-        json.dumps(run["audit"].get("suite"), sort_keys=True) for run in runs
-    }
-    if len(suites) > 1:
-        raise ValueError(
-            "the runs were audited by different suites of attackers: their "
-            "numbers do not compare"
-        )
-    known = [run["audit"] for run in runs if "attackers" in run["audit"]]
-    if 0 < len(known) < len(runs):
-        logger.warning(
-            "older audits do not say how attackers were trained: whether all "
-            "of these were trained alike is not known"
-        )
-    trained = {json.dumps(x["attackers"], sort_keys=True) for x in known}
-    if len(trained) > 1:
-        raise ValueError(
-            "the runs' attackers have different settings (see `attackers` in "
-            "audit.json): a weaker one makes a model look more private, their "
-            "numbers do not compare"
-        )
+    models = by_model(runs)
+    check_audits(runs)
     rows = []
     for name, same in models.items():
         for tap in same[0]["audit"]["taps"]:

@@ -57,6 +57,8 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert 0 < results["phones"]["encoder"]["error"]["value"] < 100
     assert "phone error %" in done.stdout
+    assert results["settings"]["number_of_epochs"] == "1"
+    assert "seed" not in results["settings"]
     # Without milestones, too, it is known what the finished one has cost.
     (point,) = results["curve"]
     spent = json.loads((tmp_path / "run/efficiency.json").read_text())

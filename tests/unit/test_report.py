@@ -343,8 +343,8 @@ def test_runs_of_different_suites_are_refused(two_runs, caplog):
     a["audit"]["attackers"] = {"speaker": {"tdnn": {"epochs": 25}}}
     with pytest.raises(ValueError, match="different settings"):
         summarise([a, b])
-    del a["audit"]["suite"]
-    del b["by_speaker"]["s0"], b["audit"]["suite"]
+    b["audit"]["attackers"] = a["audit"]["attackers"]
+    del b["by_speaker"]["s0"]
     with pytest.raises(ValueError, match="different speakers"):
         compare_runs(a, b)
 
@@ -456,3 +456,23 @@ def test_attackers_that_learnt_on_more_are_not_compared(two_runs):
     runs[1]["audit"]["train"]["fingerprint"] = "more"
     with pytest.raises(ValueError, match="attackers learnt on different data"):
         summarise(runs)
+
+
+def test_other_trainings_are_no_repetitions(two_runs):
+    a, b = map(load_run, two_runs)
+    b["name"], b["seed"] = a["name"], a["seed"] + 1
+    a["settings"] = {"lr": "0.1", "old": "1", "model.dim": "3"}
+    summarise([a, b])  # nobody knows
+    b["settings"] = {"lr": "0.1", "new": "2", "model.dim": "3"}
+    summarise([a, b])  # of two versions
+    b["settings"]["model.dim"] = "4"
+    with pytest.raises(ValueError, match=r"model\.dim 3 \(seed .*and 4 \(se"):
+        summarise([a, b])
+    b["name"] = "another"
+    summarise([a, b])
+    # A comparison is of two runs, whatever they were trained with.
+    b["name"] = a["name"]
+    assert compare_runs(a, b)
+    b["audit"]["train"]["fingerprint"] = "more"
+    with pytest.raises(ValueError, match="learnt on different data"):
+        compare_runs(a, b)

@@ -3,7 +3,11 @@
 import pytest
 import speechbrain as sb
 
-from speechbrain_privacy.dataio.settings import check_overrides, check_settings
+from speechbrain_privacy.dataio.settings import (
+    check_overrides,
+    check_settings,
+    training_settings,
+)
 
 BLOCK = """\
 weight: 0.5
@@ -104,3 +108,23 @@ def test_a_list_is_one_value(recipe, tmp_path):
     for other in ("[90]", "[90, 100, 110, 120]"):
         with pytest.raises(ValueError, match=r"speeds \[90, 100, 110\], not"):
             begin(recipe, f"{run}speeds: {other}\n")
+
+
+def test_repetitions_have_the_same_settings(recipe):
+    def trained(*overrides):
+        begin(recipe, "\n".join(overrides))
+        return training_settings(recipe.parent / "run")
+
+    first = trained("seed: 1")
+    assert first["adversary.weight"] == "0.5" and first["lr"] == "0.1"
+    assert first["number_of_epochs"] == "3"
+    assert {"seed", "output_folder", "log", "phones"} & first.keys() == set()
+    for same in (
+        "seed: 2",
+        "data_folder: elsewhere",
+        "pretrained: second/encoder.ckpt",
+        "output_folder: elsewhere",
+    ):
+        assert trained(same) == first
+    for other in ("lr: 0.2", "adversary: {weight: 1}", "number_of_epochs: 4"):
+        assert trained(other) != first

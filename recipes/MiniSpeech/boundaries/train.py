@@ -88,19 +88,22 @@ if __name__ == "__main__":
     )
 
     if if_main_process() and alignments:
+        folder = hparams["output_folder"]
         found = evaluate_detectors(
             probed,
             alignments,
             rates=hparams["rates"],
             sample_rate=hparams["sample_rate"],
             seed=hparams["seed"],
-            learnt_from=hparams["output_folder"],
+            learnt_from=folder,
         )
         print(f"\n{format_detectors(found)}")
         write_json(
-            Path(hparams["output_folder"]) / "boundaries.json",
+            Path(folder) / "boundaries.json",
             {
-                **identity(brain, data, hparams["name"], hparams["seed"]),
+                **identity(
+                    brain, data, hparams["name"], hparams["seed"], folder
+                ),
                 "scored": probed.fingerprint(),
                 "detectors": [
                     {**row, "report": asdict(row["report"])} for row in found

@@ -1,0 +1,103 @@
+"""Whether the results of runs may stand side by side."""
+
+import json
+
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def check_audits(runs):
+    """Refuses runs that were not attacked alike.
+
+    Arguments
+    ---------
+    runs : list of dict
+        From ``summary.load_run``.
+
+    Raises
+    ------
+    ValueError
+        If test data, what attackers learnt on, or the attackers themselves
+        differ. Older audits that do not say how theirs were trained are a
+        warning beside others.
+    """
+    audits = [run["audit"] for run in runs]
+    if _differ(audit["test"]["fingerprint"] for audit in audits):
+        raise ValueError(
+            "the runs were audited on different test data: their numbers do "
+            "not compare"
+        )
+    if _differ(audit["train"].get("fingerprint") for audit in audits):
+        raise ValueError(
+            "the runs' attackers learnt on different data: their numbers do "
+            "not compare"
+        )
+    if _differ(audit.get("suite") for audit in audits):
+        raise ValueError(
+            "the runs were audited by different suites of attackers: their "
+            "numbers do not compare"
+        )
+    known = [a["attackers"] for a in audits if "attackers" in a]
+    if 0 < len(known) < len(runs):
+        logger.warning(
+            "older audits do not say how attackers were trained: whether all "
+            "of these were trained alike is not known"
+        )
+    if _differ(known):
+        raise ValueError(
+            "the runs' attackers have different settings (see `attackers` in "
+            "audit.json): a weaker one makes a model look more private, their "
+            "numbers do not compare"
+        )
+
+
+def _differ(some):
+    return len({json.dumps(x, sort_keys=True) for x in some}) > 1
+
+
+def by_model(runs):
+    """Groups runs of one name, which must be repetitions.
+
+    Arguments
+    ---------
+    runs : list of dict
+        From ``summary.load_run``.
+
+    Returns
+    -------
+    dict
+        Name -> runs, in their order.
+
+    Raises
+    ------
+    ValueError
+        If two of a name have one seed, or were trained otherwise. Results of
+        older versions do not say how they were trained: they pass.
+    """
+    models = {}
+    for run in runs:
+        same = models.setdefault(run["name"], [])
+        if run["seed"] in [other["seed"] for other in same]:
+            raise ValueError(
+                f"two runs of '{run['name']}' have seed {run['seed']}: they "
+                "are not repetitions; give one of them another --name"
+            )
+        _check_settings(run, same)
+        same.append(run)
+    return models
+
+
+def _check_settings(run, others):
+    """What one version knows and the other does not is passed over."""
+    now = run.get("settings", {})
+    for other in others:
+        before = other.get("settings", {})
+        for key in now:
+            if key in before and now[key] != before[key]:
+                raise ValueError(
+                    f"two runs of '{run['name']}' were trained with {key} "
+                    f"{before[key]} (seed {other['seed']}) and {now[key]} "
+                    f"(seed {run['seed']}): they are not repetitions; give "
+                    "one of them another --name"
+                )
