@@ -93,6 +93,27 @@ class NetworkAttacker:
         self.scale = scale
         self.balanced = balanced
 
+    def check(self, n_utterances):
+        """How many steps it would take; refuses so few that it learns nothing.
+
+        Arguments
+        ---------
+        n_utterances : int
+            That it learns on.
+
+        Returns
+        -------
+        int
+        """
+        in_pass = n_utterances * self.crops // self.batch_size
+        n_steps = self.epochs * max(1, in_pass)
+        if n_steps < MIN_STEPS:
+            raise ValueError(
+                f"an attacker that takes {n_steps} steps learns nothing: give "
+                "it more epochs or crops, or a smaller batch_size"
+            )
+        return n_steps
+
     def fit(
         self,
         data,
@@ -158,16 +179,12 @@ class NetworkAttacker:
             ).shape[1]
         output = torch.nn.Linear(size, len(self.classes), bias=False).to(device)
         parameters = [*self.network.parameters(), *output.parameters()]
-        n_items = len(data) * self.crops
         optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=0.05)
-        n_steps = self.epochs * max(1, n_items // self.batch_size)
-        if n_steps < MIN_STEPS:
-            raise ValueError(
-                f"an attacker that takes {n_steps} steps learns nothing: give "
-                "it more epochs or crops, or a smaller batch_size"
-            )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=n_steps, pct_start=0.2
+            optimizer,
+            self.lr,
+            total_steps=self.check(len(data)),
+            pct_start=0.2,
         )
         curve = LearningCurve()
         self.network.train()

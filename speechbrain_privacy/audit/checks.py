@@ -122,7 +122,7 @@ def check_audit(audit, train, test):
     Raises
     ------
     ValueError
-        What is missing.
+        What is missing, or which attacker would learn nothing.
     """
     if audit is None:
         raise ValueError(
@@ -130,6 +130,24 @@ def check_audit(audit, train, test):
             '--attack "{epochs: 5}" instead of leaving it out'
         )
     audit.check(train, test)
+    for makers in (
+        audit.speaker_attackers,
+        audit.waveform_attackers,
+        audit.attribute_attackers,
+    ):
+        _check_steps(makers, len(train.rows) * len(audit.speeds))
+
+
+def _check_steps(makers, n_utterances):
+    """Of attackers that learn on so many utterances, at most."""
+    for name, make in makers.items():
+        attacker = make()
+        learner = getattr(attacker, "embedder", attacker)
+        if hasattr(learner, "check"):
+            try:
+                learner.check(n_utterances)
+            except ValueError as fault:
+                raise ValueError(f"audit, {name}: {fault}") from None
 
 
 def check_taps(taps, brain):

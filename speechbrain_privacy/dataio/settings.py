@@ -1,5 +1,6 @@
 """A run's settings: what may be given, and what must stay when it goes on."""
 
+import difflib
 from pathlib import Path
 
 from hyperpyyaml import resolve_references
@@ -61,10 +62,9 @@ def check_settings(hparams_file, overrides, output_folder):
     Raises
     ------
     ValueError
-        If an override names nothing, or the folder holds checkpoints of other
-        settings: they would be taken for these.
+        If the folder holds checkpoints of other settings: they would be taken
+        for these.
     """
-    check_overrides(hparams_file, overrides)
     folder = Path(output_folder)
     before = folder / "hyperparams.yaml"
     if before.is_file() and any(folder.glob("save/CKPT*")):
@@ -113,17 +113,31 @@ def training_settings(output_folder):
 
 
 def check_overrides(hparams_file, overrides):
-    """Refuses overrides inside a block that the block does not have.
+    """Refuses what a recipe, or a block in it, does not have.
 
     Arguments
     ---------
     hparams_file : str
     overrides : str or dict
+        As ``speechbrain.parse_arguments`` gives them.
+
+    Raises
+    ------
+    ValueError
+        It names what is there.
     """
     overrides = _given(overrides)
     path = Path(hparams_file)
     tree = YAML().load(path.read_text(encoding="utf-8"))
     for name, inside in overrides.items():
+        if name not in tree:
+            close = difflib.get_close_matches(name, tree)
+            known = close or [x for x in tree if not x.startswith("_")]
+            raise ValueError(
+                f"--{name} is none of the values of {path}: "
+                f"{'do you mean ' if close else ''}{', '.join(known)}"
+                f"{'?' if close else ''}"
+            )
         node = tree.get(name)
         if not isinstance(inside, dict) or node is None:
             continue

@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from speechbrain.dataio.batch import PaddedData
 
 from speechbrain_privacy.attacks.backends import PLDA
-from speechbrain_privacy.attacks.network import NetworkAttacker
+from speechbrain_privacy.attacks.network import MIN_STEPS, NetworkAttacker
 from speechbrain_privacy.attacks.speaker import SpeakerAttacker
 from speechbrain_privacy.attacks.statistics import StatisticsEmbedder
 from speechbrain_privacy.attacks.tdnn import TDNN
@@ -519,6 +520,26 @@ def test_faults_are_found_before_the_training(toy_corpus, change, message):
 def test_no_audit_is_one_sentence():
     with pytest.raises(ValueError, match="a recipe ends with one"):
         check_audit(None, None, None)
+
+
+@pytest.mark.parametrize("kind", ["speaker", "attribute", "waveform"])
+def test_attackers_that_cannot_learn_stop_a_recipe_before_it_trains(kind):
+    def suite(epochs):
+        network = partial(NetworkAttacker, SMALL, epochs=epochs, batch_size=8)
+        given = {"some": network}
+        if kind != "attribute":
+            given = {"some": partial(SpeakerAttacker, network)}
+        makers = {"speaker": {}, "attribute": {}, "waveform": {}, kind: given}
+        return SimpleNamespace(
+            check=lambda train, test: None,
+            speeds=[1.0],
+            **{f"{key}_attackers": value for key, value in makers.items()},
+        )
+
+    train = SimpleNamespace(rows=range(8))
+    check_audit(suite(MIN_STEPS), train, None)  # two crops: two steps a pass
+    with pytest.raises(ValueError, match="audit, some: .* 2 steps learns"):
+        check_audit(suite(1), train, None)
 
 
 def test_attackers_are_chosen_on_speakers_of_their_own():

@@ -87,11 +87,19 @@ def test_a_trained_run_refuses_other_settings(recipe):
 
 def test_overrides_of_what_is_not_there_are_refused(recipe):
     check_overrides(recipe, "adversary: {weight: 1.0, size: 2}\nseed: 3")
-    check_overrides(recipe, {"table": {"a": 2}, "layer": {"bias": False}})
+    check_overrides(recipe, {"table": {"a": 2}, "linear": {"bias": False}})
     with pytest.raises(ValueError, match=r"--adversary: 'wait' is none of"):
         check_overrides(recipe, "adversary: {wait: 1.0}")
     with pytest.raises(ValueError, match=r"--table: 'b' is none of"):
         check_overrides(recipe, {"table": {"b": 2}})
+    with pytest.raises(
+        ValueError, match=r"--seeds is none .*mean speeds, seed"
+    ):
+        check_overrides(recipe, "seeds: 2")
+    with pytest.raises(
+        ValueError, match=r"--xyz is none of .*recipe.yaml: seed"
+    ):
+        check_overrides(recipe, "xyz: 2")
 
 
 def test_more_epochs_may_follow_wherever_they_are_counted(recipe, tmp_path):

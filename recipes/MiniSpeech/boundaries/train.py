@@ -25,7 +25,7 @@ from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.files import write_json
-from speechbrain_privacy.dataio.settings import check_settings
+from speechbrain_privacy.dataio.settings import check_overrides, check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import choose_manifests, fit, identity
 from speechbrain_privacy.masking.evaluation import (
@@ -40,6 +40,7 @@ if __name__ == "__main__":
     # Other recipes link to this script; what prepares a corpus lies beside it.
     sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    check_overrides(hparams_file, overrides)
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)

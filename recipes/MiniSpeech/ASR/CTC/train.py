@@ -23,7 +23,7 @@ from speechbrain_privacy.audit.checks import check_audit, check_taps
 from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.asr import load_asr_data
 from speechbrain_privacy.dataio.balance import check_balance
-from speechbrain_privacy.dataio.settings import check_settings
+from speechbrain_privacy.dataio.settings import check_overrides, check_settings
 from speechbrain_privacy.experiments import (
     SPLITS,
     audit,
@@ -37,6 +37,7 @@ if __name__ == "__main__":
     # Other recipes link to this script; what prepares a corpus lies beside it.
     sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    check_overrides(hparams_file, overrides)
     ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)

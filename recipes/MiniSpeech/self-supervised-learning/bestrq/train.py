@@ -30,7 +30,7 @@ from speechbrain_privacy.audit.representations import Tap
 from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.balance import check_balance
-from speechbrain_privacy.dataio.settings import check_settings
+from speechbrain_privacy.dataio.settings import check_overrides, check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
 from speechbrain_privacy.experiments import (
     add_units,
@@ -132,6 +132,7 @@ if __name__ == "__main__":
     # Other recipes link to this script; what prepares a corpus lies beside it.
     sys.path.insert(0, str(Path(sys.argv[0]).parent))
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    check_overrides(hparams_file, overrides)
     ddp_init_group(run_opts)
     overrides = YAML().load(overrides) or {}
     with open(hparams_file, encoding="utf-8") as file:
