@@ -278,18 +278,12 @@ def _hide(pieces, counts, ratio, generator, weights=None):
         chance = (keys + (LEVELS + 1) / 2) / LEVELS
         keys = -chance.log() * sizes / total.clamp(min=1e-6)
         keys = keys.view(torch.int32)  # positive floats sort as their bits
-    # With the column in its lower half a key can be sorted alone.
-    narrow = keys.dtype == torch.int16 and n_pieces <= LEVELS
-    bits, kind = (16, torch.int32) if narrow else (32, torch.int64)
-    columns = torch.arange(n_pieces, dtype=kind, device=device)
-    keys = _sorted(torch.add(columns, keys, alpha=1 << bits))
-    order = (keys & ((1 << bits) - 1)).long()
+    order = _order(keys)
     taken = sizes.gather(1, order).cumsum(1, dtype=torch.int32)
     # Up to which frame each piece is hidden.
     missing = (_wanted(counts, ratio) - taken).clamp_(max=0)
     until = ends.scatter_add_(1, order, missing).gather(1, pieces)
-    frames = torch.arange(n_frames, dtype=torch.int32, device=device)
-    return _compared("less", frames, until)
+    return _before(until)
 
 
 def _coarse_keys(n_rows, n_columns, device, generator):
@@ -305,23 +299,61 @@ def _coarse_keys(n_rows, n_columns, device, generator):
     return draws.view(torch.int16)[:, :n_columns]
 
 
+def _before(until):
+    """Whether each frame comes before ``until [batch, frames]``."""
+    if not _on_cpu(until):
+        return torch.arange(until.shape[1], device=until.device) < until
+    frames = np.arange(until.shape[1], dtype="int32")
+    return torch.from_numpy(frames < until.numpy())
+
+
 def _sorted(keys):
-    """``keys.sort(1)``; on a CPU NumPy's is several times faster."""
-    if keys.device.type != "cpu":
+    """``keys.sort(1).values``."""
+    if not _on_cpu(keys):
         return keys.sort(dim=1).values
     return torch.from_numpy(np.sort(keys.numpy(), axis=1))
 
 
+def _on_cpu(x):
+    """Where NumPy works on the same memory, in a fraction of the time that
+    torch needs for so little."""
+    return x.device.type == "cpu"
+
+
+def _order(keys):
+    """Columns by their keys, of 16 or 32 bits, ``[rows, columns]``, int64.
+
+    With the column in its lower half a key can be sorted alone.
+    """
+    n_columns = keys.shape[1]
+    narrow = keys.dtype == torch.int16 and n_columns <= LEVELS
+    bits, kind = (16, "int32") if narrow else (32, "int64")
+    if not _on_cpu(keys):
+        kind = getattr(torch, kind)
+        columns = torch.arange(n_columns, dtype=kind, device=keys.device)
+        keys = torch.add(columns, keys, alpha=1 << bits).sort(dim=1).values
+        return (keys & ((1 << bits) - 1)).long()
+    keys = keys.numpy().astype(kind)
+    keys <<= bits
+    keys |= np.arange(n_columns, dtype=kind)
+    keys.sort(axis=1)
+    keys &= (1 << bits) - 1
+    return torch.from_numpy(keys.astype("int64", copy=False))
+
+
 def _compared(relation, one, other):
-    """``torch.less(one, other)`` and the like; on a CPU NumPy's are several
-    times faster."""
-    if one.device.type != "cpu":
+    """``torch.greater(one, other)`` and the like."""
+    if not _on_cpu(one):
         return getattr(torch, relation)(one, other)
     return torch.from_numpy(getattr(np, relation)(one.numpy(), other.numpy()))
 
 
 def _wanted(counts, ratio):
-    return (ratio * counts).round().int()[:, None]
+    """Frames to hide, ``[batch, 1]``, int32; the same on all devices."""
+    if not _on_cpu(counts):
+        return (ratio * counts).round().int()[:, None]
+    wanted = np.float32(ratio) * counts.numpy().astype("float32")
+    return torch.from_numpy(wanted.round().astype("int32")[:, None])
 
 
 def _checked_ratio(ratio):

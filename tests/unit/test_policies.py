@@ -114,6 +114,21 @@ def runs(row):
     ).squeeze(1).tolist()  # fmt: skip
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_without_numpy_masks_are_the_same(name, monkeypatch):
+    """As an accelerator draws them, from the same numbers."""
+    for seed in range(20):
+        counts = torch.tensor([1, 17, 50 + seed, 300])
+        begins, speech = boundaries(counts), boundaries(counts, 0.5, 1)
+        drawn = []
+        for on_cpu in (True, False):
+            with monkeypatch.context() as patched:
+                patched.setattr(policies, "_on_cpu", lambda _: on_cpu)
+                draw = torch.Generator().manual_seed(seed)
+                drawn.append(POLICIES[name](counts, begins, speech, draw))
+        assert torch.equal(*drawn)
+
+
 def test_fixed_spans_are_no_shorter():
     hidden = FixedSpans(0.4, 10)(torch.full((50,), 400))
     short = [[n for n in runs(row) if n < 10] for row in hidden]
