@@ -12,7 +12,10 @@ steps take turns in one process. Peers:
 - ``speechbrain_bestrq``, ``speechbrain_bestrq_patches`` and
   ``speechbrain_wav2vec2``: SpeechBrain's masks, quantisers, negatives and
   losses around our encoder (the second with the front-end that visible frames
-  need), so that nothing but the objective differs.
+  need), so that nothing but the objective differs;
+- ``speechbrain_bestrq_alone`` beside ``bestrq_alone``: around a front-end of
+  patches without any layer behind it, which is next to nothing: masks, quantiser
+  and loss.
 
 Prints seconds of audio for a CPU second and the peak memory of a step, then
 ``ratio time OURS PEER`` (goals: bestrq 1.8 and bestrq_visible 3 beside the
@@ -46,6 +49,7 @@ from speechbrain_privacy.masking.policies import FixedSpans
 PAIRS = {
     "bestrq": ("speechbrain_recipe", "speechbrain_bestrq"),
     "bestrq_visible": ("speechbrain_recipe", "speechbrain_bestrq_patches"),
+    "bestrq_alone": ("speechbrain_bestrq_alone",),
     "wav2vec2": ("speechbrain_wav2vec2",),
 }
 
@@ -53,11 +57,11 @@ PAIRS = {
 def make_models(d_model, layers):
     """Name -> model, all with encoders of one architecture."""
 
-    def encoder(**options):
+    def encoder(num_layers=layers, **options):
         return ConformerLobe(
             MELS,
             d_model=d_model,
-            num_layers=layers,
+            num_layers=num_layers,
             d_ffn=4 * d_model,
             stride=4,
             **options,
@@ -71,6 +75,7 @@ def make_models(d_model, layers):
         return MaskedEncoder(lobe, FixedSpans(ratio, span), decoder)
 
     patches = {"frontend": "patches", "places": True}
+    alone = {"frontend": "patches", "num_layers": 0}
     visible = masked(0.6, 1, LightDecoder(d_model), **patches)
     contrastive = masked(0.49, 10, frontend="patches")
     quantizer = GumbelQuantizer(d_model, TARGET_SIZE, VARIANTS)
@@ -80,6 +85,8 @@ def make_models(d_model, layers):
         "speechbrain_bestrq_patches": PeerBestRQ(encoder(**patches)),
         "bestrq": BestRQ(masked(0.6, 1), codes()),
         "bestrq_visible": BestRQ(visible, codes()),
+        "speechbrain_bestrq_alone": PeerBestRQ(encoder(**alone)),
+        "bestrq_alone": BestRQ(masked(0.6, 1, **alone), codes()),
         "speechbrain_wav2vec2": PeerWav2Vec2(encoder(frontend="patches")),
         "wav2vec2": Wav2Vec2(contrastive, quantizer, TARGET_SIZE, NEGATIVES),
     }
