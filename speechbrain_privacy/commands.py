@@ -154,7 +154,6 @@ def _tell(
     )
 
     runs = [load_run(folder) for folder in folders]
-    rows = summarise(runs)
     print(format_table(runs, style))
     # A table for a program stands alone.
     told = sys.stdout if style in ("text", "markdown") else sys.stderr
@@ -175,7 +174,8 @@ def _tell(
         compared = format_differences(found, folders)
         print(f"\n{compared}", file=told)
     if plot:
-        picture = plots.save(plots.tradeoff(rows, error_name(runs)), plot)
+        drawn = plots.tradeoff(summarise(runs), error_name(runs))
+        picture = plots.save(drawn, plot)
         print(f"\npicture: {picture.resolve()}", file=told)
     if html:
         page = write_page(runs, html, compared, cost)

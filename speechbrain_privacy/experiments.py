@@ -13,14 +13,13 @@ from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_privacy.audit.provenance import provenance
+from speechbrain_privacy.audit.provenance import identity
 from speechbrain_privacy.audit.units import units_of
 from speechbrain_privacy.brains.meter import EFFICIENCY, write_cost
 from speechbrain_privacy.brains.milestones import error_over_cost
 from speechbrain_privacy.dataio.balance import balanced
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.ragged import read_spent
-from speechbrain_privacy.dataio.settings import training_settings
 from speechbrain_privacy.dataio.speech import with_codes
 from speechbrain_privacy.metrics.error_rates import (
     character_errors,
@@ -122,12 +121,10 @@ def fit(
         A column, e.g. ``gender``: its groups get equal shares of the audio.
     builds_on : dict, optional
         Name -> folder, or encoder, of a run whose costs are part of this
-        one's; see ``EfficiencyMeter.carry_runs``.
+        one's; see ``EfficiencyMeter.carry_all``.
     """
     if brain.meter is not None:
-        brain.meter.carry_runs(builds_on or {})
-        for what, spent in data.spent.items():
-            brain.meter.carry(what, spent)
+        brain.meter.carry_all(builds_on or {}, data.spent, brain.checkpointer)
     train = data.datasets["train"]
     if balance:
         train = balanced(train, data.manifests["train"], balance, seed)
@@ -294,6 +291,7 @@ def evaluate_pretraining(
         results["phones"] = last = phones()
         name, path = probe.curve, Path(output_folder) / EFFICIENCY
         spent = json.loads(path.read_text()) if path.is_file() else None
+        results["efficiency"] = spent
         results["curve"] = error_over_cost(
             brain, lambda: phones([name])[name], last[name], spent
         )
@@ -307,32 +305,6 @@ def evaluate_pretraining(
         )
         write_json(Path(output_folder) / RESULTS, results)
     return results
-
-
-def identity(brain, data, name, seed, output_folder):
-    """Which model a result is of, and what it was trained and tested on.
-
-    Arguments
-    ---------
-    brain : AdversarialBrain
-    data : ASRData or SpeechData
-    name : str
-    seed : int
-    output_folder : str
-
-    Returns
-    -------
-    dict
-    """
-    return {
-        "name": name,
-        "seed": seed,
-        "epochs": brain.epoch_counter.limit,
-        "train": data.manifests["train"].fingerprint(),
-        "test": data.manifests["test"].fingerprint(),
-        "provenance": provenance(),
-        "settings": training_settings(output_folder),
-    }
 
 
 def _majority(manifest, attribute):

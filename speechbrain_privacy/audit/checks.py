@@ -130,12 +130,11 @@ def check_audit(audit, train, test):
             '--attack "{epochs: 5}" instead of leaving it out'
         )
     audit.check(train, test)
-    for makers in (
-        audit.speaker_attackers,
-        audit.waveform_attackers,
-        audit.attribute_attackers,
-    ):
-        _check_steps(makers, len(train.rows) * len(audit.speeds))
+    n_utterances = len(train.rows)
+    for makers in (audit.speaker_attackers, audit.waveform_attackers):
+        _check_steps(makers, n_utterances * len(audit.speeds))
+    if audit.attributes:  # of speech as it is
+        _check_steps(audit.attribute_attackers, n_utterances)
 
 
 def _check_steps(makers, n_utterances):

@@ -6,6 +6,15 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from speechbrain_privacy.dataio.settings import training_settings
+
+#: SpeechBrain's own options that make another training.
+RUN_OPTIONS = (
+    "precision",
+    "grad_accumulation_factor",
+    "max_grad_norm",
+    "debug",
+)
 PACKAGES = (
     "speechbrain",
     "torch",
@@ -47,6 +56,40 @@ def provenance():
         "git": git_state(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
+    }
+
+
+def identity(brain, data, name, seed, output_folder):
+    """Which model a result is of, and what it was trained and tested on.
+
+    Arguments
+    ---------
+    brain : AdversarialBrain
+    data : ASRData or SpeechData
+    name : str
+        Of the model, in tables.
+    seed : int
+        Of the training.
+    output_folder : str
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "name": name,
+        "seed": seed,
+        "epochs": brain.epoch_counter.limit,
+        "train": data.manifests["train"].fingerprint(),
+        "test": data.manifests["test"].fingerprint(),
+        "provenance": provenance(),
+        "settings": {
+            **training_settings(output_folder),
+            **{
+                f"run_opts.{option}": str(getattr(brain, option, None))
+                for option in RUN_OPTIONS
+            },
+        },
     }
 
 

@@ -29,13 +29,28 @@ logger = get_logger(__name__)
 
 #: Of a run: where its costs are.
 EFFICIENCY = "efficiency.json"
+#: Beside its checkpoints: what was spent before it.
+BEFORE = "before.json"
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
 COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
+KINDS = (*COSTS, "steps")
 #: Seconds between readings of energy: what a killed run may lose of it.
 BETWEEN = 10.0
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
+
+
+def _costs(totals):
+    """What of them adds up."""
+    return {kind: totals[kind] for kind in KINDS if kind in totals}
+
+
+def _inside(totals):
+    """The costs of all that was carried over into them."""
+    for spent in totals.get("before", {}).values():
+        yield _costs(spent)
+        yield from _inside(spent)
 
 
 class EfficiencyMeter:
@@ -139,20 +154,37 @@ class EfficiencyMeter:
     def carry(self, name, totals):
         """Adds what was spent before this training, e.g. on its teacher.
 
+        What is part of something else that is carried, too, counts once: a
+        teacher's boundaries, say, if they are this training's as well.
+
         Arguments
         ---------
         name : str
             On what. Another call with it replaces the one before.
         totals : dict
             As ``totals``, ``summary`` or ``nnet.operations.spending`` tell
-            them, or some of them.
+            them, or some of them. If there are none, a warning says so.
         """
-        self.before[name] = {
-            kind: totals[kind] for kind in (*COSTS, "steps") if kind in totals
+        if not (costs := _costs(totals)):
+            logger.warning(
+                f"nothing says what the {name} cost (older versions did not "
+                "keep it): it is not part of what is told of this training"
+            )
+            return
+        inside = list(_inside(totals))
+        held = {
+            key: spent
+            for key, spent in self.before.items()
+            if key != name and _costs(spent) not in inside
         }
+        known = [x for spent in held.values() for x in _inside(spent)]
+        if costs not in [*map(_costs, held.values()), *known]:
+            earlier = totals.get("before")
+            held[name] = costs | ({"before": earlier} if earlier else {})
+        self.before = held
 
-    def carry_runs(self, runs):
-        """Adds what runs have cost that this training builds on.
+    def carry_all(self, runs, spent, checkpointer=None):
+        """Adds what runs have cost that this training builds on, and more.
 
         Arguments
         ---------
@@ -160,7 +192,16 @@ class EfficiencyMeter:
             What they are to it -> the folder of a run, or an encoder among
             its checkpoints; None for nothing. A run that does not tell its
             costs is a warning.
+        spent : dict
+            What else -> its costs.
+        checkpointer : Checkpointer, optional
+            Of a training that may go on: what it has been told at first, in
+            ``before.json`` beside the checkpoints, stays.
         """
+        kept = checkpointer and checkpointer.checkpoints_dir / BEFORE
+        if kept and kept.is_file() and checkpointer.find_checkpoint():
+            self.before = json.loads(kept.read_text(encoding="utf-8"))
+            return
         for name, source in runs.items():
             if not source:
                 continue
@@ -174,6 +215,10 @@ class EfficiencyMeter:
                     f"{path} is not there: what the {name} ({source}) cost is "
                     "not part of what is told of this training"
                 )
+        for name, costs in spent.items():
+            self.carry(name, costs)
+        if kept and if_main_process():
+            write_json(kept, self.before)
 
     def _extrapolated(self, n_rows, n_samples):
         """Frames cost in proportion to their number, attention to pairs."""
@@ -196,7 +241,7 @@ class EfficiencyMeter:
     def _added_up(self, sums):
         before = Counter({"steps": 0})
         for spent in self.before.values():
-            before.update(spent)
+            before.update(_costs(spent))
         if not sums:
             return dict(before)
         total = {name: value for name, (value, _) in sums.items()}
@@ -233,9 +278,9 @@ class EfficiencyMeter:
 
     def _said(self, spent):
         parts = [
-            f"{spent['flops'] / 1e12:.3g} TFLOP",
-            f"{spent['audio_seconds'] / 3600:.3g} h of audio",
-            f"{spent['cpu_seconds']:.0f} CPU s",
+            f"{spent.get('flops', 0) / 1e12:.3g} TFLOP",
+            f"{spent.get('audio_seconds', 0) / 3600:.3g} h of audio",
+            f"{spent.get('cpu_seconds', 0):.0f} CPU s",
             f"{peak_memory(self.device) / 2**30:.1f} GiB",
         ]
         if "joules" in spent:
@@ -258,7 +303,7 @@ class EfficiencyMeter:
         spent = self.totals()
         if "flops" in spent:
             logger.info("cost so far: %s", self._said(spent))
-        return {"audio hours": spent["audio_seconds"] / 3600}
+        return {"audio hours": spent.get("audio_seconds", 0) / 3600}
 
     def summary(self, model):
         """The totals beside the size of what was trained.

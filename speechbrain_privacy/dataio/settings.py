@@ -41,9 +41,20 @@ REPEATED = {
     "kept",
     "meter",
     "learnt_from",
+    # Where things lie; the data are known by their fingerprints.
+    "alignments",
+    "path",
+    "save_path",
+    "save_folder",
+    "save_file",
+    "checkpoints_dir",
+    "train_log",
+    "manifest_folder",
+    *(f"{x}_manifest" for x in ("train", "valid", "test", "seen")),
+    *(f"{x}_manifest" for x in ("learn", "probe")),
 }
 #: Encoders that this training goes on with have seeds of their own.
-ENCODERS = ".ckpt"
+ENCODER, OTHER_ENCODER = ".ckpt", "<encoder>"
 
 #: Folders that may be written otherwise, or have moved.
 MOVABLE = ("output_folder", "data_folder")
@@ -98,18 +109,24 @@ def training_settings(output_folder):
     -------
     dict
         Dotted path -> value, both as text: without seeds, folders, names, and
-        what is asked of the model afterwards.
+        what is asked of the model afterwards. Of weights that it began with
+        only that there were some.
     """
     text = (Path(output_folder) / "hyperparams.yaml").read_text("utf-8")
     asked = FREE - {"number_of_epochs", "epoch_counter"}
-    return {
-        name: value
-        for name, value in _settings(text).items()
-        if name.split(".")[0] not in asked
-        and not REPEATED & set(name.split("."))
-        and not value.startswith(tuple(f"<{folder}>" for folder in MOVABLE))
-        and not value.endswith(ENCODERS)
-    }
+    found = {}
+    for name, value in _settings(text).items():
+        parts = name.split(".")
+        if parts[0] in asked or REPEATED & set(parts):
+            continue
+        if value.startswith(tuple(f"<{folder}>" for folder in MOVABLE)):
+            continue
+        if value.endswith(ENCODER):
+            value = OTHER_ENCODER
+        elif parts[-1] == "source":  # of the hub, or a folder anywhere
+            value = Path(value).name
+        found[name] = value
+    return found
 
 
 def check_overrides(hparams_file, overrides):
@@ -184,6 +201,8 @@ def flat(node, path="", seen=None):
     if isinstance(node, dict):
         if id(node) in seen:
             return {}
+        if not node and path:
+            return {path: "{}"}
         seen[id(node)] = node
         items = node.items()
     elif any(isinstance(inside, dict | list) for inside in node):

@@ -6,6 +6,7 @@ where a phone begins, for ``dataio.speech.load_speech_data``.
 
 import hashlib
 import os
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -96,18 +97,23 @@ class StoredBoundaries:
     def __init__(self, make):
         self.make = make
 
-    def __call__(self, manifest):
-        """Manifest -> dict, see ``stored_boundaries``."""
-        return stored_boundaries(manifest, self.make())
+    @cached_property
+    def detector(self):
+        """As ``make`` makes it."""
+        return self.make()
 
     @property
     def learnt_from(self):
         """The run that its detector has learnt in, if it has learnt."""
-        return self.make().learnt_from
+        return self.detector.learnt_from
+
+    def __call__(self, manifest):
+        """Manifest -> dict, see ``stored_boundaries``."""
+        return stored_boundaries(manifest, self.detector)
 
     def spent(self, manifest):
         """What finding them has cost, whoever has: see ``nnet.operations``."""
-        return read_spent(_kept_in(manifest, self.make()))
+        return read_spent(_kept_in(manifest, self.detector))
 
 
 def stored_boundaries(manifest, detector):

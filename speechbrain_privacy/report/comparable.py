@@ -72,8 +72,9 @@ def by_model(runs):
     Raises
     ------
     ValueError
-        If two of a name have one seed, or were trained otherwise. Results of
-        older versions do not say how they were trained: they pass.
+        If two of a name have one seed, or were trained otherwise or on other
+        data. Results of older versions do not say with which settings: they
+        pass.
     """
     models = {}
     for run in runs:
@@ -89,15 +90,25 @@ def by_model(runs):
 
 
 def _check_settings(run, others):
-    """What one version knows and the other does not is passed over."""
-    now = run.get("settings", {})
+    """What one version knows and another does not is passed over."""
     for other in others:
-        before = other.get("settings", {})
-        for key in now:
-            if key in before and now[key] != before[key]:
+        before, now = other.get("settings", {}), run.get("settings", {})
+        keys = before.keys() & now.keys()
+        same = "provenance" in run and _version(other) == _version(run)
+        if before and now and same:
+            keys = before.keys() | now.keys()
+        pairs = {key: (before.get(key), now.get(key)) for key in sorted(keys)}
+        pairs["data"] = other.get("train"), run.get("train")
+        for key, (theirs, its) in pairs.items():
+            if theirs != its:
                 raise ValueError(
                     f"two runs of '{run['name']}' were trained with {key} "
-                    f"{before[key]} (seed {other['seed']}) and {now[key]} "
-                    f"(seed {run['seed']}): they are not repetitions; give "
-                    "one of them another --name"
+                    f"{theirs} (seed {other['seed']}) and {its} (seed "
+                    f"{run['seed']}): they are not repetitions; give one of "
+                    "them another --name"
                 )
+
+
+def _version(run):
+    found = run.get("provenance", {})
+    return found.get("speechbrain_privacy"), found.get("git")

@@ -18,9 +18,9 @@ COSTS = {
     "joules": ("kJ", 1e3, "energy of training, kJ"),
 }
 METHOD = (
-    "Training alone, all of its steps; of the mean curve of all seeds. A "
-    "method may just miss by chance what another just reaches: the mean over "
-    "the logarithm of the cost knows no such edge."
+    "All steps of training; of the mean curve of all seeds. A method may just "
+    "miss by chance what another just reaches: the mean over the logarithm of "
+    "the cost knows no such edge."
 )
 INTERVALS = (
     "Brackets: 95 % intervals of a bootstrap over seeds (a method with one "
@@ -201,7 +201,28 @@ def explain_costs(runs, cost="flops"):
     curved = {run["name"] for run in runs if run.get("curve")}
     if missing := sorted(curved - set(found)):
         parts.append(f"This cost is not known of {', '.join(missing)}.")
-    return " ".join(parts)
+    return " ".join([*parts, *_spent_before(runs)])
+
+
+def _spent_before(runs):
+    """Whose costs have in them what was spent before the first step, and whose
+    have not, since an older version did not count it."""
+    told, untold = {}, {}
+    for run in (run for run in runs if run.get("curve")):
+        spent = run.get("efficiency")
+        if spent is None:
+            untold[run["name"]] = None
+        elif before := spent.get("before"):
+            told.setdefault(run["name"], {}).update(before)
+    if not told:
+        return
+    inside = (f"{name} ({', '.join(what)})" for name, what in told.items())
+    yield f"With what was spent before the first step: {'; '.join(inside)}."
+    if untold:
+        yield (
+            "Older results, which have nothing of that kind in them: "
+            f"{', '.join(untold)}."
+        )
 
 
 def letter_lines(runs):

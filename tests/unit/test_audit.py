@@ -524,7 +524,7 @@ def test_no_audit_is_one_sentence():
 
 @pytest.mark.parametrize("kind", ["speaker", "attribute", "waveform"])
 def test_attackers_that_cannot_learn_stop_a_recipe_before_it_trains(kind):
-    def suite(epochs):
+    def suite(epochs, speeds=(1.0,), attributes=("gender",)):
         network = partial(NetworkAttacker, SMALL, epochs=epochs, batch_size=8)
         given = {"some": network}
         if kind != "attribute":
@@ -532,7 +532,8 @@ def test_attackers_that_cannot_learn_stop_a_recipe_before_it_trains(kind):
         makers = {"speaker": {}, "attribute": {}, "waveform": {}, kind: given}
         return SimpleNamespace(
             check=lambda train, test: None,
-            speeds=[1.0],
+            speeds=speeds,
+            attributes=attributes,
             **{f"{key}_attackers": value for key, value in makers.items()},
         )
 
@@ -540,6 +541,14 @@ def test_attackers_that_cannot_learn_stop_a_recipe_before_it_trains(kind):
     check_audit(suite(MIN_STEPS), train, None)  # two crops: two steps a pass
     with pytest.raises(ValueError, match="audit, some: .* 2 steps learns"):
         check_audit(suite(1), train, None)
+    # Attributes are not heard at other speeds, or not asked for at all.
+    speeds = (1.0, 0.9, 1.1)
+    if kind == "attribute":
+        with pytest.raises(ValueError, match="8 steps learns"):
+            check_audit(suite(4, speeds), train, None)
+        check_audit(suite(1, attributes=()), train, None)
+    else:
+        check_audit(suite(4, speeds), train, None)
 
 
 def test_attackers_are_chosen_on_speakers_of_their_own():

@@ -13,6 +13,7 @@ import torch
 from speechbrain.utils.epoch_loop import EpochCounter
 
 from speechbrain_privacy.brains.adversarial import AdversarialBrain
+from speechbrain_privacy.brains.checkpointing import AtomicCheckpointer
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.brains.meter import (
     ENERGY,
@@ -344,16 +345,54 @@ def test_costs_of_runs_are_found_by_folder_and_by_encoder(tmp_path, caplog):
     encoder = tmp_path / "run/save/CKPT+1/encoder.ckpt"
     encoder.parent.mkdir(parents=True)
     encoder.touch()
-    meter = EfficiencyMeter()
     runs = {"weights": str(encoder), "teacher": None, "detector": ""}
-    meter.carry_runs(runs)
+    meter = EfficiencyMeter()
+    meter.carry_all(runs, {})
     assert meter.totals() == {"steps": 0}
     assert "what the weights" in caplog.text and "is not there" in caplog.text
     (tmp_path / "run/efficiency.json").write_text(json.dumps(cost))
-    meter.carry_runs(runs)
-    assert meter.totals() == cost
-    meter.carry_runs({"teacher": tmp_path / "run"})
-    assert meter.totals() == {"flops": 14.0, "steps": 4}
+    meter.carry_all(runs, {"units": {"flops": 2.0}})
+    assert meter.totals() == {"flops": 9.0, "steps": 2}
+    meter.carry_all({"teacher": tmp_path / "run"}, {})
+    assert meter.totals() == {"flops": 9.0, "steps": 2}  # the same run
+    meter.carry("boundaries", {})
+    assert "nothing says what the boundaries cost" in caplog.text
+    assert meter.before.keys() == {"weights", "units"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_part_of_something_else_counts_once(order):
+    """A detector's boundaries may be a teacher's and its student's."""
+    shared, chained = {"flops": 5.0}, {"flops": 3.0}
+    weights = {"flops": 100.0, "before": {"units": chained}}
+    total = 5.0 + 100.0 + 60.0
+    teacher = {"flops": total, "before": {"w": weights, "boundaries": shared}}
+    meter = EfficiencyMeter()
+    given = {"teacher": teacher, "boundaries": shared, "old": chained}
+    given |= {"weights": weights, "units": {"flops": 5.1}}
+    for name in [*given][::order]:
+        meter.carry(name, given[name])
+    assert meter.totals() == {"flops": total + 5.1, "steps": 0}
+    assert meter.before.keys() == {"teacher", "units"}
+    # It is told with what is in it, for those who go on from here.
+    assert meter.summary(torch.nn.Linear(1, 1))["before"]["teacher"] == teacher
+
+
+def test_a_training_that_goes_on_keeps_what_it_was_told(tmp_path):
+    (tmp_path / "run").mkdir()
+    cost = tmp_path / "run/efficiency.json"
+    layer = torch.nn.Linear(1, 1)
+    saver = AtomicCheckpointer(tmp_path / "save", {"layer": layer})
+
+    def begun(flops):
+        cost.write_text(json.dumps({"flops": flops}))
+        meter = EfficiencyMeter()
+        meter.carry_all({"weights": tmp_path / "run"}, {}, saver)
+        return meter.totals()["flops"]
+
+    assert (begun(1.0), begun(2.0)) == (1.0, 2.0)  # nothing is trained yet
+    saver.save_checkpoint()
+    assert begun(3.0) == 2.0
 
 
 def test_what_fails_is_not_counted_as_spent():

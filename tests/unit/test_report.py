@@ -470,6 +470,16 @@ def test_other_trainings_are_no_repetitions(two_runs):
         summarise([a, b])
     b["name"] = "another"
     summarise([a, b])
+    b["name"] = a["name"]
+    b["settings"] = {**a["settings"], "new": "2"}
+    a["provenance"] = b["provenance"] = {"speechbrain_privacy": "1", "git": "x"}
+    with pytest.raises(ValueError, match="new None .* and 2"):
+        summarise([a, b])
+    b["provenance"] = {"speechbrain_privacy": "1", "git": "y"}
+    summarise([a, b])
+    b["train"] = "other speech"
+    with pytest.raises(ValueError, match="with data None .* and other speech"):
+        summarise([a, b])
     # A comparison is of two runs, whatever they were trained with.
     b["name"] = a["name"]
     assert compare_runs(a, b)

@@ -50,6 +50,18 @@ def test_cost_to_what_the_first_model_reaches():
     assert describe_costs([{"name": "x", "seed": 1}]) == ""
 
 
+def test_it_says_whose_costs_have_in_them_what_came_before():
+    assert "first step" not in describe_costs(RUNS)
+    runs = copy.deepcopy(RUNS)
+    for one in runs[:4]:
+        one["efficiency"] = {"before": {}}
+    assert "first step" not in describe_costs(runs)
+    runs[3]["efficiency"]["before"] = {"units": {"flops": 3.0}, "weights": {}}
+    text = describe_costs(runs)
+    assert "before the first step: half (units, weights). Older" in text
+    assert text.endswith("in them: bad.")
+
+
 def test_intervals_where_errors_are_known_by_speaker():
     def known(name, seed, factor):
         told = run(name, seed, factor)

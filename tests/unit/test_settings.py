@@ -1,13 +1,18 @@
 """A run goes on with the settings that it began with."""
 
+import re
+
 import pytest
 import speechbrain as sb
+from hyperpyyaml import resolve_references
 
 from speechbrain_privacy.dataio.settings import (
     check_overrides,
     check_settings,
+    flat,
     training_settings,
 )
+from tests.conftest import ROOT
 
 BLOCK = """\
 weight: 0.5
@@ -134,5 +139,36 @@ def test_repetitions_have_the_same_settings(recipe):
         "output_folder: elsewhere",
     ):
         assert trained(same) == first
-    for other in ("lr: 0.2", "adversary: {weight: 1}", "number_of_epochs: 4"):
+    for other in (
+        "lr: 0.2",
+        "adversary: {weight: 1}",
+        "number_of_epochs: 4",
+        "pretrained: null",
+    ):
         assert trained(other) != first
+    # A block that is empty is none that is left out.
+    assert flat({"lora": {}, "a": 1}) == {"lora": "{}", "a": "1"}
+
+
+RECIPES = sorted((ROOT / "recipes").glob("**/hparams/*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", RECIPES, ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_recipes_are_repeated_with_other_seeds_in_other_folders(path, tmp_path):
+    placeholders = dict.fromkeys(
+        re.findall(r"(?m)^(\w+): !PLACEHOLDER", path.read_text()),
+        "run/save/CKPT+1/encoder.ckpt",
+    )
+
+    def settings(**given):
+        with open(path) as file:
+            text = resolve_references(file, {**placeholders, **given})
+        (tmp_path / "hyperparams.yaml").write_text(text.getvalue())
+        return training_settings(tmp_path)
+
+    first = settings(data_folder="here", seed=1)
+    assert len(first) > 20
+    assert settings(data_folder="/there", seed=2, output_folder="/x") == first
+    assert settings(data_folder="here", seed=1, batch_seconds=1.5) != first

@@ -22,12 +22,13 @@ import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
+from speechbrain_privacy.audit.provenance import identity
 from speechbrain_privacy.brains.processes import leave
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.files import write_json
 from speechbrain_privacy.dataio.settings import check_overrides, check_settings
 from speechbrain_privacy.dataio.speech import load_speech_data
-from speechbrain_privacy.experiments import choose_manifests, fit, identity
+from speechbrain_privacy.experiments import choose_manifests, fit
 from speechbrain_privacy.masking.evaluation import (
     check_scored,
     evaluate_detectors,

@@ -142,6 +142,7 @@ if __name__ == "__main__":
     for number in range(1, targets["generations"]):
         here = f"{last['output_folder']}/generation-{number}"
         otherwise = targets.get("earlier", {})
+        check_overrides(hparams_file, otherwise)
         given = {**overrides, **otherwise, "output_folder": here}
         hparams, brain, *_ = generation(
             hparams_file, run_opts, given, teacher, before
