@@ -513,6 +513,9 @@ def test_pre_training_in_two_processes(
     epochs = 4 if recipe == "wavlm" else 2
     assert spent["audio_seconds"] == pytest.approx(3600 * heard, rel=0.01)
     assert spent["audio_seconds"] == pytest.approx(epochs * seconds, rel=0.35)
+    if recipe == "wavlm":  # both processes' units
+        assert spent["before"].keys() == {"teacher", "units"}
+        assert spent["before"]["units"]["flops"] > 0
     (last,) = (tmp_path / "save").glob("CKPT*")
     weights = torch.load(last / "encoder.ckpt", weights_only=True)
     assert all(torch.isfinite(w).all() for w in weights.values())
