@@ -123,6 +123,12 @@ def fit(
         Name -> folder, or encoder, of a run whose costs are part of this
         one's; see ``EfficiencyMeter.carry_all``.
     """
+    if not batch_seconds > 0:
+        raise ValueError(f"batch_seconds is {batch_seconds}: some audio a step")
+    if brain.epoch_counter.limit < 0:
+        raise ValueError(
+            f"number_of_epochs is {brain.epoch_counter.limit}: 0 or more"
+        )
     if brain.meter is not None:
         brain.meter.carry_all(builds_on or {}, data.spent, brain.checkpointer)
     train = data.datasets["train"]
@@ -209,6 +215,7 @@ def evaluate(brain, data, output_folder, name, seed, groups=("gender",)):
     told = [rows[key] for key, _, _ in transcripts]
     results = {
         **identity(brain, data, name, seed, output_folder),
+        "efficiency": _spent(output_folder),
         "skipped_in_training": data.skipped,
         "decoding": "greedy" if brain.searcher is None else "beam search",
         "WER": _rate(words, told),
@@ -276,6 +283,7 @@ def evaluate_pretraining(
     brain.evaluate(data.datasets["test"], test_loader_kwargs={"batch_size": 16})
     results = {
         **identity(brain, data, name, seed, output_folder),
+        "efficiency": _spent(output_folder),
         "hidden frames": brain.valid_stats,
     }
     write_json(Path(output_folder) / RESULTS, results)
@@ -289,11 +297,12 @@ def evaluate_pretraining(
 
         results["probe"] = probe.settings
         results["phones"] = last = phones()
-        name, path = probe.curve, Path(output_folder) / EFFICIENCY
-        spent = json.loads(path.read_text()) if path.is_file() else None
-        results["efficiency"] = spent
+        name = probe.curve
         results["curve"] = error_over_cost(
-            brain, lambda: phones([name])[name], last[name], spent
+            brain,
+            lambda: phones([name])[name],
+            last[name],
+            results["efficiency"],
         )
         write_json(Path(output_folder) / RESULTS, results)
     if transcripts is not None:
@@ -305,6 +314,13 @@ def evaluate_pretraining(
         )
         write_json(Path(output_folder) / RESULTS, results)
     return results
+
+
+def _spent(output_folder):
+    """What training has cost, if it was metered: all processes' sums, which
+    cannot be asked for when the others have left."""
+    path = Path(output_folder) / EFFICIENCY
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _majority(manifest, attribute):

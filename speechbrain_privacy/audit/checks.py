@@ -131,13 +131,14 @@ def check_audit(audit, train, test):
         )
     audit.check(train, test)
     n_utterances = len(train.rows)
-    for makers in (audit.speaker_attackers, audit.waveform_attackers):
-        _check_steps(makers, n_utterances * len(audit.speeds))
+    faster = n_utterances * len(audit.speeds)
+    _check_steps("speaker", audit.speaker_attackers, faster)
+    _check_steps("waveform", audit.waveform_attackers, faster)
     if audit.attributes:  # of speech as it is
-        _check_steps(audit.attribute_attackers, n_utterances)
+        _check_steps("attribute", audit.attribute_attackers, n_utterances)
 
 
-def _check_steps(makers, n_utterances):
+def _check_steps(kind, makers, n_utterances):
     """Of attackers that learn on so many utterances, at most."""
     for name, make in makers.items():
         attacker = make()
@@ -146,7 +147,7 @@ def _check_steps(makers, n_utterances):
             try:
                 learner.check(n_utterances)
             except ValueError as fault:
-                raise ValueError(f"audit, {name}: {fault}") from None
+                raise ValueError(f"audit, {kind} {name}: {fault}") from None
 
 
 def check_taps(taps, brain):

@@ -315,14 +315,12 @@ class AdversarialBrain(sb.Brain):
         """
         rates = roles.highest_rates(self.optimizers_dict).items()
         rates = {f"lr {role}": rate for role, rate in rates}
-        reversal = self.unwrapped(ADVERSARIES).multiplier
+        if any(True for _ in self.unwrapped(ADVERSARIES).parameters()):
+            rates["reversal"] = self.unwrapped(ADVERSARIES).multiplier
         cost = self.meter.logged() if self.meter is not None else {}
         if self.train_logger is not None:
-            self.train_logger.log_stats(
-                {"epoch": epoch, **rates, "reversal": reversal, **cost},
-                train_stats=self.train_stats,
-                valid_stats=valid_stats,
-            )
+            told = {"epoch": epoch, **rates, **cost}
+            self.train_logger.log_stats(told, self.train_stats, valid_stats)
         if self.checkpointer is not None:
             self.checkpointer.save_and_keep_only(
                 meta={**meta, "epoch": epoch},

@@ -84,8 +84,8 @@ def check_settings(hparams_file, overrides, output_folder):
         known = YAML().load(before.read_text())
         if later := sorted(set(_given(overrides)) - set(known) - FREE):
             raise ValueError(
-                f"{folder} holds a training of a version that had no "
-                f"{later[0]}: give another --output_folder"
+                f"{folder} holds a training of another recipe, or version, "
+                f"that had no {later[0]}: give another --output_folder"
             )
         for name, value in _settings(before.read_text()).items():
             if name.split(".")[0] in FREE:

@@ -108,7 +108,9 @@ class BestRQ(torch.nn.Module):
         Returns
         -------
         ObjectiveOutput
-            The loss is 0, with a graph, where no frame is hidden.
+            The loss is 0, with a graph, where no frame is hidden. ``usage``
+            is the share of codes that occur in the batch: few do where
+            features are not normalised.
         """
         out = self.network(feats, lengths, begins, speech)
         # A code says nothing of what an utterance was padded with.
@@ -128,5 +130,17 @@ class BestRQ(torch.nn.Module):
         ) / max(1, codes.numel())
         correct = (logits.detach().argmax(2) == codes).float().mean(1).sum()
         return ObjectiveOutput(
-            loss, count, correct, out.hidden, out.hidden_lengths
+            loss,
+            count,
+            correct,
+            out.hidden,
+            out.hidden_lengths,
+            {"usage": self._usage(codes)},
         )
+
+    def _usage(self, codes):
+        """Share of codes that occur among ``[frames, books]``."""
+        books, n_codes = self.quantizer.n_books, self.quantizer.n_codes
+        used = torch.zeros(books * n_codes, device=codes.device)
+        offsets = n_codes * torch.arange(books, device=codes.device)
+        return used.index_fill(0, (codes + offsets).flatten(), 1.0).mean()

@@ -350,6 +350,11 @@ def _compared(relation, one, other):
 
 def _wanted(counts, ratio):
     """Frames to hide, ``[batch, 1]``, int32; the same on all devices."""
+    if counts.is_floating_point():
+        raise ValueError(
+            "masks are drawn for counts of frames, whole numbers; "
+            "nnet.pooling.frame_counts makes them of relative lengths"
+        )
     if not _on_cpu(counts):
         return (ratio * counts).round().int()[:, None]
     wanted = np.float32(ratio) * counts.numpy().astype("float32")

@@ -18,6 +18,11 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 
 from speechbrain_privacy.nnet.adversary import Adversary, MemberOutput
 from speechbrain_privacy.nnet.gradient_reversal import reverse_gradient
@@ -36,6 +41,7 @@ class EnsembleOutput:
     members: dict[str, MemberOutput] = field(default_factory=dict)
 
 
+@register_checkpoint_hooks
 class AdversaryEnsemble(torch.nn.Module):
     """Many attackers on several attributes behind one gradient reversal.
 
@@ -149,6 +155,20 @@ class AdversaryEnsemble(torch.nn.Module):
         self.schedule = schedule if schedule is not None else Constant()
         self.multiplier = self.schedule(0.0)
         self.reinit_every = reinit_every
+
+    @mark_as_saver
+    def save(self, path):
+        """Writes the weights; of a plain model there are none, and
+        SpeechBrain would warn of that with every checkpoint."""
+        torch.save(self.state_dict(), path)
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch=True):
+        """Reads what ``save`` wrote."""
+        del end_of_epoch
+        self.load_state_dict(
+            torch.load(path, map_location="cpu", weights_only=True)
+        )
 
     def set_classes(self, n_classes):
         """Tells members their number of classes.

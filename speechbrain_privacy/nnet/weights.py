@@ -29,6 +29,11 @@ def read_weights(path):
         If there is no such file, or it holds something else.
     """
     path = Path(path)
+    if (path / SAVED).is_dir():
+        raise FileNotFoundError(
+            f"{path} is the folder of a run: give the encoder of its last "
+            f"checkpoint, {last_parts(path)[ENCODER]}"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there are no weights")
     try:

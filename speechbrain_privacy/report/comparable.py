@@ -38,18 +38,40 @@ def check_audits(runs):
             "the runs were audited by different suites of attackers: their "
             "numbers do not compare"
         )
-    known = [a["attackers"] for a in audits if "attackers" in a]
+    known = [run for run in runs if "attackers" in run["audit"]]
     if 0 < len(known) < len(runs):
         logger.warning(
             "older audits do not say how attackers were trained: whether all "
             "of these were trained alike is not known"
         )
-    if _differ(known):
-        raise ValueError(
-            "the runs' attackers have different settings (see `attackers` in "
-            "audit.json): a weaker one makes a model look more private, their "
-            "numbers do not compare"
-        )
+    for run in known[1:]:
+        settings = [_of_attackers(one["audit"]) for one in (known[0], run)]
+        for key in settings[0].keys() | settings[1].keys():
+            first, its = (found.get(key) for found in settings)
+            if first != its:
+                raise ValueError(
+                    f"the attackers of '{known[0]['name']}' and "
+                    f"'{run['name']}' have different settings ({key}: {first} "
+                    f"and {its}): a weaker one makes a model look more "
+                    "private, their numbers do not compare"
+                )
+
+
+def _of_attackers(audit):
+    """Settings of those that tables compare, by dotted path; who reads words,
+    or hears the waveform, attacks no model."""
+    found = {}
+
+    def walk(node, path):
+        if not isinstance(node, dict):
+            found[path] = node
+            return
+        for key, inside in node.items():
+            walk(inside, f"{path}.{key}" if path else key)
+
+    for kind in ("speaker", "attribute"):
+        walk(audit["attackers"].get(kind, {}), kind)
+    return found
 
 
 def _differ(some):
@@ -99,6 +121,7 @@ def _check_settings(run, others):
             keys = before.keys() | now.keys()
         pairs = {key: (before.get(key), now.get(key)) for key in sorted(keys)}
         pairs["data"] = other.get("train"), run.get("train")
+        pairs["epochs"] = other.get("epochs"), run.get("epochs")
         for key, (theirs, its) in pairs.items():
             if theirs != its:
                 raise ValueError(

@@ -52,10 +52,25 @@ def compare_runs(a, b):
     for tap in a["audit"]["taps"]:
         if tap not in b["audit"]["taps"]:
             continue
+        phones = [run.get("phones", {}).get(tap, {}) for run in (a, b)]
+        if difference := _phone_errors(*(x.get("by_speaker") for x in phones)):
+            found[f"{tap}: phone error, points"] = difference
         reports = [_chosen(run["audit"]["taps"][tap]) for run in (a, b)]
         for name, (title, scale) in METRICS.items():
             found[f"{tap}: {title}"] = _difference(*reports, name, scale)
     return found
+
+
+def _phone_errors(a, b):
+    """Of frames; None unless both know those of the same speakers."""
+    if not a or not b or a.keys() != b.keys():
+        return None
+    speakers = sorted(a)
+    wrong = [100.0 * np.array([one[s][0] for s in speakers]) for one in (a, b)]
+    totals = [[one[s][1] for s in speakers] for one in (a, b)]
+    if totals[0] != totals[1]:  # other frames
+        return None
+    return paired_ratio_difference(*wrong, totals[0], speakers)
 
 
 def _chosen(tap):

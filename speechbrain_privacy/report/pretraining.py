@@ -152,7 +152,7 @@ def _ratio(ratio, same):
 
 
 def describe_costs(runs, style="text", cost="flops"):
-    """The costs as a table with a sentence, or nothing.
+    """The costs as a table with a sentence, and those of each run, if known.
 
     Arguments
     ---------
@@ -167,6 +167,9 @@ def describe_costs(runs, style="text", cost="flops"):
     str
     """
     lines = cost_lines(runs, cost)
+    points = [some for run in curves(runs, cost).values() for some in run]
+    if cost == "flops" and all(len(some.costs) < 2 for some in points):
+        return _spending(runs)  # there is nothing between single points
     if not lines:
         if cost != "flops":
             asked = ': train with --meter "{energy: process}"'
@@ -177,8 +180,31 @@ def describe_costs(runs, style="text", cost="flops"):
         return ""
     return (
         f"{format_lines([costs_header(cost), *lines], style)}\n\n"
-        f"{explain_costs(runs, cost)}"
-    )
+        f"{explain_costs(runs, cost)}\n\n{_spending(runs)}"
+    ).rstrip()
+
+
+def _spending(runs):
+    """What each run has cost in all, as far as its results say; or nothing."""
+    lines = []
+    for run in runs:
+        spent = run.get("efficiency") or {}
+        if not spent.get("flops"):
+            continue
+        line = (
+            f"{run['name']}, seed {run['seed']}: "
+            f"{spent['flops'] / 1e12:.3g} TFLOP, "
+            f"{spent['audio_seconds'] / 3600:.3g} h of audio, "
+            f"{spent['cpu_seconds'] / 60:.3g} CPU minutes"
+        )
+        before = [
+            f"{name} {costs.get('flops', 0) / 1e12:.3g}"
+            for name, costs in spent.get("before", {}).items()
+        ]
+        if before:
+            line += f" (TFLOP of it before the first step: {', '.join(before)})"
+        lines.append(line)
+    return "\n".join(["cost of training", *lines]) if lines else ""
 
 
 def explain_costs(runs, cost="flops"):

@@ -14,6 +14,18 @@ COLUMNS = {
     "ABX within %": ("abx_within", "error"),
     "ABX across %": ("abx_across", "error"),
 }
+#: What the columns say, by their first words.
+MEANINGS = {
+    "RankMe": "directions that vary (few: it has collapsed)",
+    "uniformity": "lower: more spread out over the sphere",
+    "LiDAR": "directions that tell speakers, or phones, apart",
+    "alignment": "squared distance on the sphere between speakers who say the "
+    "same phone, which is low after a collapse, too",
+    "PNMI": "of clusters and phones; more is better",
+    "phone purity": "of clusters; more is better",
+    "ABX": "phones that are nearer to another one, of one speaker or two; less "
+    "is better, 50 is guessing",
+}
 SHARES = ("PNMI %", "phone purity %")
 
 
@@ -66,7 +78,13 @@ def format_representations(found, style="text"):
             if isinstance(value, dict) and "not_computed" in value
         }
     )
-    further = [f"CKA (1: the same): {', '.join(alike)}"] if alike else []
+    meanings = [
+        f"{name}: {text}"
+        for name, text in MEANINGS.items()
+        if any(column.startswith(name) for column in columns)
+    ]
+    further = [f"{'; '.join(meanings)}."] if meanings else []
+    further += [f"CKA (1: the same): {', '.join(alike)}"] if alike else []
     if missing:
         further.append(f"not computed: {'; '.join(missing)}")
     return "\n\n".join([table, *further])
@@ -80,4 +98,5 @@ def _number(metrics, name, path):
         return "-"
     if name in SHARES:
         value = 100 * value
-    return f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
+    # Plus 0: no minus before zeros.
+    return f"{round(value, 2) + 0:.2f}" if abs(value) < 1 else f"{value:.1f}"

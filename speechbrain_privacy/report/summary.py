@@ -84,8 +84,14 @@ def load_run(folder):
     parts = []
     for name in ("results.json", "audit.json"):
         if not (folder / name).is_file():
+            inside = sorted(x.parent.name for x in folder.glob(f"*/{name}"))
             raise FileNotFoundError(
-                f"{folder} holds no {name}: is its training finished?"
+                f"{folder} holds no {name}: "
+                + (
+                    f"give the runs in it, {', '.join(inside)}"
+                    if inside
+                    else "is its training finished?"
+                )
             )
         parts.append(json.loads((folder / name).read_text()))
     _check_schema(parts[1], folder / "audit.json")

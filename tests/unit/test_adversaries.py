@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from speechbrain.utils.checkpoints import Checkpointer
 
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 from speechbrain_privacy.nnet.adversary import Adversary, Spliced, segments
@@ -395,3 +396,18 @@ def test_labels_may_have_the_axis_that_encoders_give_them(batch):
     assert torch.equal(member(*batch, SPEAKERS.unsqueeze(1)).loss, flat)
     with pytest.raises(ValueError, match="labels; got"):
         member(*batch, SPEAKERS.repeat(2, 1).T)
+
+
+def test_a_plain_model_saves_its_missing_attackers_in_silence(tmp_path, caplog):
+    for members in ((), [Adversary(4, "spk_id", n_classes=3, channels=[4])]):
+        ensemble = AdversaryEnsemble(members)
+        saver = Checkpointer(tmp_path / str(len(members)), {"a": ensemble})
+        saver.save_checkpoint()
+        kept = {n: x.clone() for n, x in ensemble.state_dict().items()}
+        for x in ensemble.parameters():
+            torch.nn.init.zeros_(x)
+        assert saver.recover_if_possible() is not None
+        now = ensemble.state_dict()
+        assert now.keys() == kept.keys()
+        assert all(torch.equal(now[name], kept[name]) for name in kept)
+    assert "empty" not in caplog.text

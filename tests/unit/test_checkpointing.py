@@ -130,3 +130,9 @@ def test_a_curve_ends_with_the_finished_encoder(
     )
     assert [(p["epoch"], p["flops"], p["error"]) for p in curve] == found
     assert all(p["by_speaker"] == {} for p in curve)
+
+
+@pytest.mark.parametrize("epochs", ["two", [0], [1.5], [2, "3"]])
+def test_milestones_are_epochs(epochs, tmp_path):
+    with pytest.raises(ValueError, match="milestones are epochs"):
+        Milestones(tmp_path, epochs)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 
 from speechbrain_privacy.lobes.conformer import ChannelDropout, ConformerLobe
 
@@ -76,6 +77,10 @@ def test_weights_of_a_pre_training(tmp_path, monkeypatch):
         ConformerLobe(20, **{**sizes, "d_model": 8}, weights="encoder.ckpt")
     with pytest.raises(FileNotFoundError, match="no weights"):
         ConformerLobe(20, **sizes, weights="elsewhere.ckpt")
+    # The folder of a run: it is said where its encoder is.
+    Checkpointer("run/save", {"encoder": before}).save_checkpoint()
+    with pytest.raises(FileNotFoundError, match="run/save/CKPT.*encoder.ckpt"):
+        ConformerLobe(20, **sizes, weights="run")
     torch.save({"bomb": Bomb()}, "bomb.ckpt")
     with pytest.raises(ValueError, match="more than weights"):
         ConformerLobe(20, **sizes, weights="bomb.ckpt")

@@ -72,6 +72,7 @@ def test_phones_are_found_at_both_rates(monkeypatch):
     assert found["slow"]["cka"]["fast"] > 0.9
     text = format_representations({"taps": found})
     assert "ABX within" in text
+    assert "is better, 50 is guessing" in text
     assert "fast and slow" in text
 
 
@@ -84,7 +85,9 @@ def test_without_phones_there_is_less_and_it_is_told(monkeypatch):
     assert "two groups" in why
     text = format_representations({"taps": found})
     assert f"lidar_speakers of fast: {why}" in text
-    assert "PNMI" not in text
+    assert "PNMI" not in text and "RankMe: directions that vary" in text
+    flat = format_representations({"taps": {"x": {"uniformity": -1e-4}}})
+    assert " 0.00" in flat and "-0.00" not in flat
 
 
 def test_unrelated_representations_are_not_alike(monkeypatch):

@@ -222,6 +222,13 @@ def test_shifted_segments_keep_their_lengths():
         assert any(0 < share < 1 for share in plain.tolist())
 
 
+def test_lengths_are_counts_of_frames():
+    for policy in (FixedSpans(), Segments(), DurationMatchedSpans([1.0])):
+        lengths = torch.tensor([1.0, 0.5])
+        with pytest.raises(ValueError, match="counts of frames, whole num"):
+            policy(lengths, torch.zeros(2, 9, dtype=torch.bool))
+
+
 def test_boundaries_must_cover_the_frames():
     begins = torch.zeros(1, 40, dtype=torch.bool)
     with pytest.raises(ValueError, match="40 frames, but an utterance has 100"):

@@ -341,8 +341,11 @@ def test_runs_of_different_suites_are_refused(two_runs, caplog):
     summarise([a, b])
     assert "older audits do not say how attackers were trained" in caplog.text
     a["audit"]["attackers"] = {"speaker": {"tdnn": {"epochs": 25}}}
-    with pytest.raises(ValueError, match="different settings"):
+    with pytest.raises(ValueError, match="speaker.tdnn.epochs: 25 and 5"):
         summarise([a, b])
+    # Words give away the same of every model.
+    b["audit"]["attackers"] = {**a["audit"]["attackers"], "text": {"n": 1}}
+    summarise([a, b])
     b["audit"]["attackers"] = a["audit"]["attackers"]
     del b["by_speaker"]["s0"]
     with pytest.raises(ValueError, match="different speakers"):
@@ -477,6 +480,10 @@ def test_other_trainings_are_no_repetitions(two_runs):
         summarise([a, b])
     b["provenance"] = {"speechbrain_privacy": "1", "git": "y"}
     summarise([a, b])
+    a["epochs"], b["epochs"] = 20, 2
+    with pytest.raises(ValueError, match="with epochs 20 .* and 2"):
+        summarise([a, b])
+    a["epochs"] = 2
     b["train"] = "other speech"
     with pytest.raises(ValueError, match="with data None .* and other speech"):
         summarise([a, b])
@@ -486,3 +493,24 @@ def test_other_trainings_are_no_repetitions(two_runs):
     b["audit"]["train"]["fingerprint"] = "more"
     with pytest.raises(ValueError, match="learnt on different data"):
         compare_runs(a, b)
+
+
+def test_phone_errors_are_compared_on_the_same_frames(two_runs):
+    a, b = map(load_run, two_runs)
+    for run, wrong in ((a, 30), (b, 40)):
+        counts = {f"s{i}": [wrong + i, 100] for i in range(9)}
+        run["phones"] = {"encoder": {"by_speaker": counts}}
+    name = "encoder: phone error, points"
+    found = compare_runs(a, b)[name]
+    assert found.value == pytest.approx(10.0)
+    assert found.low == pytest.approx(10.0) == found.high
+    b["phones"]["encoder"]["by_speaker"]["s3"] = [3, 99]
+    assert name not in compare_runs(a, b)
+    del b["phones"]
+    assert name not in compare_runs(a, b)
+
+
+def test_a_folder_of_runs_is_none(two_runs):
+    folder = two_runs[0].parent
+    with pytest.raises(FileNotFoundError, match="give the runs in it, "):
+        load_run(folder)

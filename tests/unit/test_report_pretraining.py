@@ -62,6 +62,28 @@ def test_it_says_whose_costs_have_in_them_what_came_before():
     assert text.endswith("in them: bad.")
 
 
+def test_single_runs_say_what_they_cost_without_a_table_of_dashes():
+    one = run("one", 1, 1.0)
+    one["curve"] = one["curve"][-1:]
+    assert describe_costs([one]) == ""
+    one["efficiency"] = {
+        "flops": 3e12,
+        "audio_seconds": 7200.0,
+        "cpu_seconds": 90.0,
+        "before": {"weights": {"flops": 1e12}, "units": {"cpu_seconds": 1.0}},
+    }
+    read = {"name": "asr", "seed": 2, "efficiency": {**one["efficiency"]}}
+    del read["efficiency"]["before"]
+    assert describe_costs([one, read]).splitlines() == [
+        "cost of training",
+        "one, seed 1: 3 TFLOP, 2 h of audio, 1.5 CPU minutes (TFLOP of it "
+        "before the first step: weights 1, units 0)",
+        "asr, seed 2: 3 TFLOP, 2 h of audio, 1.5 CPU minutes",
+    ]
+    text = describe_costs([*RUNS, one])
+    assert "TFLOP to target" in text and text.endswith("weights 1, units 0)")
+
+
 def test_intervals_where_errors_are_known_by_speaker():
     def known(name, seed, factor):
         told = run(name, seed, factor)

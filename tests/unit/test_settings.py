@@ -85,7 +85,7 @@ def test_a_trained_run_refuses_other_settings(recipe):
     (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
     begin(recipe)
     recipe.write_text(RECIPE + "balance: null\n")
-    with pytest.raises(ValueError, match="a version that had no balance"):
+    with pytest.raises(ValueError, match="or version, that had no balance"):
         begin(recipe, "balance: gender")
     begin(recipe)
 

@@ -76,6 +76,8 @@ def generation(hparams_file, run_opts, overrides, teacher=None, folder=None):
     # What is asked of the encoder afterwards must be possible.
     learn = data.manifests.get("learn", data.manifests["train"])
     probed = data.manifests.get("probe", data.manifests["test"])
+    if hparams["probe"] is None:
+        raise ValueError("probe: without phones give --alignments null instead")
     aligned = [] if hparams["probe"].folds else [data.manifests["train"]]
     alignments = load_alignments(hparams["alignments"], [*aligned, probed])
     if alignments:
@@ -139,6 +141,8 @@ if __name__ == "__main__":
         last = load_hyperpyyaml(file, overrides)
     teacher = before = None
     targets = last["targets"] or {"generations": 1}
+    if targets["generations"] < 1:
+        raise ValueError("targets: generations is 1 or more")
     for number in range(1, targets["generations"]):
         here = f"{last['output_folder']}/generation-{number}"
         otherwise = targets.get("earlier", {})
