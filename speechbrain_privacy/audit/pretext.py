@@ -147,9 +147,11 @@ def describe_segments(
         places = np.sort(draw.permutation(len(some))[:most])
         chosen[name] = [some[i] for i in places]
     if not chosen:
+        largest = max(map(len, segments.values()), default=0)
         raise ValueError(
-            f"no class has {least} segments: label more speech, or lower "
-            "what a class needs (--least)"
+            f"no class has {least} segments (the largest has {largest}): give "
+            "--alignments, label more speech, or lower what a class needs "
+            "(--least)"
         )
     wanted = defaultdict(list)
     for name, some in chosen.items():
