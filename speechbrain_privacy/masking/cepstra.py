@@ -157,6 +157,10 @@ class LevelledCepstra(torch.nn.Module):
 
     def counted(self, wavs, lengths=None):
         """Cepstra, and each row's valid samples and frames ``[batch]``."""
+        if wavs.dim() != 2:
+            raise ValueError(
+                f"waveforms are [batch, samples], not {[*wavs.shape]}"
+            )
         wavs, samples, counts = without_padding(
             wavs.float(), lengths, self.frames.hop
         )

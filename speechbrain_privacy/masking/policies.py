@@ -146,7 +146,10 @@ class Segments:
         """
         device = counts.device
         if begins is None:
-            raise ValueError("this policy needs boundaries")
+            raise ValueError(
+                "Segments needs to know where they begin, e.g. from "
+                "masking.boundaries.BoundaryDetector"
+            )
         if begins.shape[1] < int(counts.max()):
             raise ValueError(
                 f"boundaries of {begins.shape[1]} frames, but an utterance "

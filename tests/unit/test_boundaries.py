@@ -426,3 +426,9 @@ def test_boundaries_are_kept_beside_the_manifest(corpus, monkeypatch):
     assert spent["flops"] > 0 and spent["cpu_seconds"] > 0
     name = manifest.rows[0]["ID"]
     assert changed[name].tolist() != first[name].tolist()
+
+
+@pytest.mark.parametrize("shape", [(16000,), (1, 1, 16000)])
+def test_waveforms_come_in_batches(shape):
+    with pytest.raises(ValueError, match=r"are \[batch, samples\], not \["):
+        BoundaryDetector(rate=9.0)(torch.zeros(shape))

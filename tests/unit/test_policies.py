@@ -289,6 +289,8 @@ def test_durations_are_those_of_the_batch():
     torch.manual_seed(0)
     told = DurationMatchedSpans([0, 0, 1], ratio=0.5)(counts)
     assert torch.equal(own, told)
+    with pytest.raises(ValueError, match="Segments needs to know where they"):
+        Segments()(torch.tensor([3]), None)
     with pytest.raises(ValueError, match="durations or boundaries"):
         DurationMatchedSpans()(counts)
 
