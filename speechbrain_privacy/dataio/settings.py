@@ -123,8 +123,8 @@ def training_settings(output_folder):
             continue
         if value.endswith(ENCODER):
             value = OTHER_ENCODER
-        elif parts[-1] == "source":  # of the hub, or a folder anywhere
-            value = Path(value).name
+        elif parts[-1] == "source" and Path(value).is_dir():
+            value = Path(value).name  # wherever it lies
         found[name] = value
     return found
 

@@ -46,7 +46,7 @@ def check_audits(runs):
         )
     for run in known[1:]:
         settings = [_of_attackers(one["audit"]) for one in (known[0], run)]
-        for key in settings[0].keys() | settings[1].keys():
+        for key in sorted(settings[0].keys() | settings[1].keys()):
             first, its = (found.get(key) for found in settings)
             if first != its:
                 raise ValueError(
@@ -63,11 +63,11 @@ def _of_attackers(audit):
     found = {}
 
     def walk(node, path):
-        if not isinstance(node, dict):
+        if not isinstance(node, dict) or not node:
             found[path] = node
             return
         for key, inside in node.items():
-            walk(inside, f"{path}.{key}" if path else key)
+            walk(inside, f"{path}.{key}")
 
     for kind in ("speaker", "attribute"):
         walk(audit["attackers"].get(kind, {}), kind)
@@ -120,8 +120,9 @@ def _check_settings(run, others):
         if before and now and same:
             keys = before.keys() | now.keys()
         pairs = {key: (before.get(key), now.get(key)) for key in sorted(keys)}
-        pairs["data"] = other.get("train"), run.get("train")
-        pairs["epochs"] = other.get("epochs"), run.get("epochs")
+        for key, name in (("train", "data"), ("epochs", "epochs")):
+            if key in other and key in run:
+                pairs[name] = other[key], run[key]
         for key, (theirs, its) in pairs.items():
             if theirs != its:
                 raise ValueError(

@@ -53,8 +53,10 @@ def compare_runs(a, b):
         if tap not in b["audit"]["taps"]:
             continue
         phones = [run.get("phones", {}).get(tap, {}) for run in (a, b)]
-        if difference := _phone_errors(*(x.get("by_speaker") for x in phones)):
-            found[f"{tap}: phone error, points"] = difference
+        if a.get("probe") == b.get("probe"):
+            pair = _phone_errors(*(x.get("by_speaker") for x in phones))
+            if pair is not None:
+                found[f"{tap}: phone error, points"] = pair
         reports = [_chosen(run["audit"]["taps"][tap]) for run in (a, b)]
         for name, (title, scale) in METRICS.items():
             found[f"{tap}: {title}"] = _difference(*reports, name, scale)

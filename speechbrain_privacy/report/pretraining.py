@@ -194,8 +194,8 @@ def _spending(runs):
         line = (
             f"{run['name']}, seed {run['seed']}: "
             f"{spent['flops'] / 1e12:.3g} TFLOP, "
-            f"{spent['audio_seconds'] / 3600:.3g} h of audio, "
-            f"{spent['cpu_seconds'] / 60:.3g} CPU minutes"
+            f"{spent.get('audio_seconds', 0) / 3600:.3g} h of audio, "
+            f"{spent.get('cpu_seconds', 0) / 60:.3g} CPU minutes"
         )
         before = [
             f"{name} {costs.get('flops', 0) / 1e12:.3g}"
@@ -246,7 +246,7 @@ def _spent_before(runs):
     yield f"With what was spent before the first step: {'; '.join(inside)}."
     if untold:
         yield (
-            "Older results, which have nothing of that kind in them: "
+            "Older results, which do not say whether it is in them: "
             f"{', '.join(untold)}."
         )
 

@@ -343,6 +343,16 @@ def test_runs_of_different_suites_are_refused(two_runs, caplog):
     a["audit"]["attackers"] = {"speaker": {"tdnn": {"epochs": 25}}}
     with pytest.raises(ValueError, match="speaker.tdnn.epochs: 25 and 5"):
         summarise([a, b])
+    # Attackers that have no settings are known by their names.
+    bare = [
+        {"speaker": {"tdnn": {kind: {}}}, "attribute": {}}
+        for kind in ("Cosine", "PLDA")
+    ]
+    kept = a["audit"]["attackers"]
+    a["audit"]["attackers"], b["audit"]["attackers"] = bare
+    with pytest.raises(ValueError, match="speaker.tdnn.Cosine: "):
+        summarise([a, b])
+    a["audit"]["attackers"] = kept
     # Words give away the same of every model.
     b["audit"]["attackers"] = {**a["audit"]["attackers"], "text": {"n": 1}}
     summarise([a, b])
@@ -485,7 +495,9 @@ def test_other_trainings_are_no_repetitions(two_runs):
         summarise([a, b])
     a["epochs"] = 2
     b["train"] = "other speech"
-    with pytest.raises(ValueError, match="with data None .* and other speech"):
+    summarise([a, b])  # nobody knows what the other one heard
+    a["train"] = "some speech"
+    with pytest.raises(ValueError, match="with data some .* and other speech"):
         summarise([a, b])
     # A comparison is of two runs, whatever they were trained with.
     b["name"] = a["name"]
@@ -505,6 +517,10 @@ def test_phone_errors_are_compared_on_the_same_frames(two_runs):
     assert found.value == pytest.approx(10.0)
     assert found.low == pytest.approx(10.0) == found.high
     b["phones"]["encoder"]["by_speaker"]["s3"] = [3, 99]
+    assert name not in compare_runs(a, b)
+    b["phones"] = a["phones"]
+    assert name in compare_runs(a, b)
+    b["probe"] = {"epochs": 3}  # a stronger one
     assert name not in compare_runs(a, b)
     del b["phones"]
     assert name not in compare_runs(a, b)

@@ -59,7 +59,7 @@ def test_it_says_whose_costs_have_in_them_what_came_before():
     runs[3]["efficiency"]["before"] = {"units": {"flops": 3.0}, "weights": {}}
     text = describe_costs(runs)
     assert "before the first step: half (units, weights). Older" in text
-    assert text.endswith("in them: bad.")
+    assert text.endswith("do not say whether it is in them: bad.")
 
 
 def test_single_runs_say_what_they_cost_without_a_table_of_dashes():
