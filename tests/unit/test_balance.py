@@ -84,7 +84,7 @@ def test_more_buckets_leave_less_padding(tmp_path):
     padded = []
 
     class Brain:
-        epoch_counter, meter = None, None
+        epoch_counter, meter = SimpleNamespace(limit=1), None
 
         def fit(self, counter, train, valid, train_loader_kwargs, **kwargs):
             batches = list(train_loader_kwargs["batch_sampler"])
