@@ -10,7 +10,6 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -20,6 +19,13 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
+from speechbrain_privacy.brains.carried import (
+    ENERGY,
+    KINDS,
+    added_up,
+    parts_of,
+    told_once,
+)
 from speechbrain_privacy.brains.checkpointing import RunningMeans
 from speechbrain_privacy.brains.energy import EnergyTracker
 from speechbrain_privacy.dataio.files import write_json
@@ -31,26 +37,10 @@ logger = get_logger(__name__)
 EFFICIENCY = "efficiency.json"
 #: Beside its checkpoints: what was spent before it.
 BEFORE = "before.json"
-#: What adds up; energy where it is counted.
-ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
-COSTS = ("flops", "audio_seconds", "cpu_seconds", "wall_seconds", *ENERGY)
-KINDS = (*COSTS, "steps")
 #: Seconds between readings of energy: what a killed run may lose of it.
 BETWEEN = 10.0
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
-
-
-def _costs(totals):
-    """What of them adds up."""
-    return {kind: totals[kind] for kind in KINDS if kind in totals}
-
-
-def _inside(totals):
-    """The costs of all that was carried over into them."""
-    for spent in totals.get("before", {}).values():
-        yield _costs(spent)
-        yield from _inside(spent)
 
 
 class EfficiencyMeter:
@@ -165,23 +155,16 @@ class EfficiencyMeter:
             As ``totals``, ``summary`` or ``nnet.operations.spending`` tell
             them, or some of them. If there are none, a warning says so.
         """
-        if not (costs := _costs(totals)):
+        held = {k: spent for k, spent in self.before.items() if k != name}
+        if costs := {kind: totals[kind] for kind in KINDS if kind in totals}:
+            earlier = totals.get("before")
+            held[name] = costs | ({"before": earlier} if earlier else {})
+        else:
             logger.warning(
                 f"nothing says what the {name} cost (older versions did not "
                 "keep it): it is not part of what is told of this training"
             )
-            return
-        inside = list(_inside(totals))
-        held = {
-            key: spent
-            for key, spent in self.before.items()
-            if key != name and _costs(spent) not in inside
-        }
-        known = [x for spent in held.values() for x in _inside(spent)]
-        if costs not in [*map(_costs, held.values()), *known]:
-            earlier = totals.get("before")
-            held[name] = costs | ({"before": earlier} if earlier else {})
-        self.before = held
+        self.before = told_once(held)
 
     def carry_all(self, runs, spent, checkpointer=None):
         """Adds what runs have cost that this training builds on, and more.
@@ -239,11 +222,9 @@ class EfficiencyMeter:
         return self._added_up(self.sums.pooled())
 
     def _added_up(self, sums):
-        before = Counter({"steps": 0})
-        for spent in self.before.values():
-            before.update(_costs(spent))
+        before = {"steps": 0} | added_up(parts_of({"before": self.before}))
         if not sums:
-            return dict(before)
+            return before
         total = {name: value for name, (value, _) in sums.items()}
         # What a counted second of audio would have taken uncounted.
         which = "timed" if total.get("timed_audio") else "counted"
@@ -256,7 +237,7 @@ class EfficiencyMeter:
             "steps": int(sums["flops"][1]),
             **{name: total[name] for name in ENERGY if name in total},
         }
-        return {n: x + before[n] for n, x in spent.items()}
+        return {n: x + before.get(n, 0) for n, x in spent.items()}
 
     def show(self):
         """Shows a line below the progress bar, on a terminal: what this

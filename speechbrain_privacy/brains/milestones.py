@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_privacy.brains.meter import COSTS
+from speechbrain_privacy.brains.carried import KINDS
 from speechbrain_privacy.dataio.files import replaced_file
 
 
@@ -119,8 +119,7 @@ def error_over_cost(brain, probe, last, spent=None):
             points.append({**kept, **point(probe())})
     epoch = brain.epoch_counter.current
     known = {kept["epoch"] for kept in points}
-    kinds = (*COSTS, "steps")
     if spent and epoch > 0 and epoch not in known:
-        cost = {name: spent[name] for name in kinds if name in spent}
+        cost = {name: spent[name] for name in KINDS if name in spent}
         points.append({"epoch": epoch, **cost, **point(last)})
     return points

@@ -378,6 +378,23 @@ def test_what_is_part_of_something_else_counts_once(order):
     assert meter.summary(torch.nn.Linear(1, 1))["before"]["teacher"] == teacher
 
 
+def test_what_two_runs_share_counts_once_and_another_cost_replaces_one():
+    shared = {"flops": 5.0, "steps": 2}
+    runs = {
+        name: {"flops": flops, "before": {"boundaries": shared}}
+        for name, flops in (("weights", 105.0), ("teacher", 65.0))
+    }
+    meter = EfficiencyMeter()
+    for name, spent in runs.items():
+        meter.carry(name, spent)
+    assert meter.totals() == {"flops": 100.0 + 60.0 + 5.0, "steps": 2}
+    assert meter.before == runs
+    meter.carry("weights", {"flops": 1.0})
+    assert meter.totals() == {"flops": 1.0 + 65.0, "steps": 2}
+    meter.carry("weights", {})
+    assert meter.before.keys() == {"teacher"}
+
+
 def test_a_training_that_goes_on_keeps_what_it_was_told(tmp_path):
     (tmp_path / "run").mkdir()
     cost = tmp_path / "run/efficiency.json"
