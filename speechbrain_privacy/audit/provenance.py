@@ -1,5 +1,6 @@
 """Where a number comes from: versions and git state."""
 
+import os
 import platform
 import subprocess
 from functools import partial
@@ -13,7 +14,10 @@ RUN_OPTIONS = (
     "precision",
     "grad_accumulation_factor",
     "max_grad_norm",
+    "skip_nonfinite_grads",
+    "optimizer_step_limit",
     "debug",
+    "debug_batches",
 )
 PACKAGES = (
     "speechbrain",
@@ -89,6 +93,8 @@ def identity(brain, data, name, seed, output_folder):
                 f"run_opts.{option}": str(getattr(brain, option, None))
                 for option in RUN_OPTIONS
             },
+            # Each process has batches of its own: fewer, larger steps.
+            "run_opts.processes": os.environ.get("WORLD_SIZE", "1"),
         },
     }
 

@@ -33,7 +33,7 @@ class Milestones:
     def __init__(self, folder, epochs):
         self.folder = Path(folder)
         if isinstance(epochs, str) or any(
-            not isinstance(epoch, int) or epoch < 1 for epoch in epochs
+            type(epoch) is not int or epoch < 1 for epoch in epochs
         ):
             raise ValueError(
                 f"milestones are epochs, [1, 2, ...], not {epochs}"

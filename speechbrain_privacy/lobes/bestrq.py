@@ -109,8 +109,8 @@ class BestRQ(torch.nn.Module):
         -------
         ObjectiveOutput
             The loss is 0, with a graph, where no frame is hidden. ``usage``
-            is the share of codes that occur in the batch: few do where
-            features are not normalised.
+            is how many codes occur in the batch, of as many as its hidden
+            frames could have: few do where features are not normalised.
         """
         out = self.network(feats, lengths, begins, speech)
         # A code says nothing of what an utterance was padded with.
@@ -139,8 +139,9 @@ class BestRQ(torch.nn.Module):
         )
 
     def _usage(self, codes):
-        """Share of codes that occur among ``[frames, books]``."""
+        """How many codes occur among ``[frames, books]``, of those that can."""
         books, n_codes = self.quantizer.n_books, self.quantizer.n_codes
         used = torch.zeros(books * n_codes, device=codes.device)
         offsets = n_codes * torch.arange(books, device=codes.device)
-        return used.index_fill(0, (codes + offsets).flatten(), 1.0).mean()
+        used.index_fill_(0, (codes + offsets).flatten(), 1.0)
+        return used.sum() / (books * max(1, min(n_codes, len(codes))))

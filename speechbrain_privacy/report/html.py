@@ -13,6 +13,7 @@ from speechbrain_privacy.report.pretraining import (
     curves,
     explain_costs,
     letter_lines,
+    spending_lines,
 )
 from speechbrain_privacy.report.scenarios import HEADER, scenario_lines
 from speechbrain_privacy.report.summary import (
@@ -138,16 +139,20 @@ def write_page(runs, path, comparison="", cost="flops"):
         ]
     if lines := letter_lines(runs):
         parts += ["<h2>What can be read?</h2>", _table(lines[0], lines[1:])]
-    if lines := cost_lines(runs, cost):
+    costs, spent = cost_lines(runs, cost), spending_lines(runs)
+    if costs or spent:
+        parts.append("<h2>What does it cost?</h2>")
+    if costs:
         parts += [
-            "<h2>What does it cost?</h2>",
-            _table(costs_header(cost), lines),
+            _table(costs_header(cost), costs),
             _note(explain_costs(runs, cost)),
             _picture(
                 plots.costs(curves(runs, cost), COSTS[cost][2]),
                 "Phone error over the cost of training. Thin: single seeds.",
             ),
         ]
+    if spent:
+        parts.append(_table(spent[0], spent[1:]))
     if groups := _groups(runs):
         parts += ["<h2>Does it work for everybody?</h2>", groups]
     parts += ["<h2>Where the numbers come from</h2>", _origin(runs)]

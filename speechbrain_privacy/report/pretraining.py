@@ -167,44 +167,67 @@ def describe_costs(runs, style="text", cost="flops"):
     str
     """
     lines = cost_lines(runs, cost)
+    spent = spending_lines(runs)
+    tables = [format_lines(spent, style)] if spent else []
     points = [some for run in curves(runs, cost).values() for some in run]
     if cost == "flops" and all(len(some.costs) < 2 for some in points):
-        return _spending(runs)  # there is nothing between single points
-    if not lines:
-        if cost != "flops":
-            asked = ': train with --meter "{energy: process}"'
-            raise ValueError(
-                f"no run has a curve over {cost}"
-                f"{asked if cost == 'joules' else ''}"
-            )
-        return ""
-    return (
-        f"{format_lines([costs_header(cost), *lines], style)}\n\n"
-        f"{explain_costs(runs, cost)}\n\n{_spending(runs)}"
-    ).rstrip()
+        lines = []  # there is nothing between single points
+    elif not lines and cost != "flops":
+        asked = ': train with --meter "{energy: process}"'
+        raise ValueError(
+            f"no run has a curve over {cost}{asked if cost == 'joules' else ''}"
+        )
+    if lines:
+        table = format_lines([costs_header(cost), *lines], style)
+        tables = [table, explain_costs(runs, cost), *tables]
+    return "\n\n".join(tables)
 
 
-def _spending(runs):
-    """What each run has cost in all, as far as its results say; or nothing."""
+def spending_lines(runs):
+    """What each training has cost in all.
+
+    Arguments
+    ---------
+    runs : list of dict
+
+    Returns
+    -------
+    list of tuple
+        With a header, or nothing at all. Of results that do not tell their
+        costs apart from a curve, the curve's end, which may be without what
+        was spent before the first step.
+    """
     lines = []
     for run in runs:
-        spent = run.get("efficiency") or {}
+        spent = run.get("efficiency") or (run.get("curve") or [{}])[-1]
         if not spent.get("flops"):
             continue
-        line = (
-            f"{run['name']}, seed {run['seed']}: "
-            f"{spent['flops'] / 1e12:.3g} TFLOP, "
-            f"{spent.get('audio_seconds', 0) / 3600:.3g} h of audio, "
-            f"{spent.get('cpu_seconds', 0) / 60:.3g} CPU minutes"
-        )
-        before = [
+        before = ", ".join(
             f"{name} {costs.get('flops', 0) / 1e12:.3g}"
             for name, costs in spent.get("before", {}).items()
-        ]
-        if before:
-            line += f" (TFLOP of it before the first step: {', '.join(before)})"
-        lines.append(line)
-    return "\n".join(["cost of training", *lines]) if lines else ""
+        )
+        memory = spent.get("peak_memory_bytes")
+        lines.append(
+            (
+                run["name"],
+                str(run["seed"]),
+                f"{spent['flops'] / 1e12:.3g}",
+                before or ("0" if "before" in spent else "unknown"),
+                f"{spent.get('audio_seconds', 0) / 3600:.3g}",
+                f"{spent.get('cpu_seconds', 0) / 60:.3g}",
+                f"{memory / 2**30:.2f}" if memory else "-",
+            )
+        )
+    header = (
+        "training",
+        "seed",
+        "TFLOP in all",
+        "before the first step",
+        "audio heard, h",
+        "CPU minutes",
+        "GiB at most",
+    )
+    return [header, *lines] if lines else []
 
 
 def explain_costs(runs, cost="flops"):

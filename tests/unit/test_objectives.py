@@ -302,11 +302,13 @@ def test_settings_are_checked():
         objective(torch.randn(1, 40, BINS), torch.ones(1))
 
 
-def test_usage_is_the_share_of_codes_that_occur():
+def test_usage_is_the_share_of_codes_that_occur_of_those_that_can():
     quantizer = RandomProjectionQuantizer(4 * BINS, n_codes=8, n_books=2)
     objective = BestRQ(network(FixedSpans(0.5, 2)), quantizer)
     codes = torch.tensor([[0, 1], [0, 7], [3, 1]])
-    assert float(objective._usage(codes)) == pytest.approx(4 / 16)
+    # Three frames have three codes of each book at most, nine have all eight.
+    assert float(objective._usage(codes)) == pytest.approx(4 / 6)
+    assert float(objective._usage(codes.repeat(3, 1))) == pytest.approx(4 / 16)
     assert float(objective._usage(codes[:0])) == 0
     # Of features that are all the same one code of each book occurs.
     out = objective(torch.ones(2, 80, BINS), torch.ones(2))

@@ -209,7 +209,11 @@ def test_pretrained_encoders_are_wrong_about_phones(tmp_path):
     assert "phone error %" in format_table(runs)
     assert "85.0 % wrong" in describe(runs)
     page = write_page(runs, tmp_path / "page.html").read_text()
-    assert "phone error %" in page
+    assert "phone error %" in page and "What does it cost?" not in page
+    runs[0]["efficiency"] = {"flops": 4.25e12, "before": {"units": {}}}
+    page = write_page(runs, tmp_path / "page.html").read_text()
+    assert "What does it cost?" in page
+    assert "<td class='number'>4.25</td>" in page and "units 0" in page
     del runs[0]["phones"]
     assert "No phones" in describe(runs[:1])
     words = load_run(write_run(tmp_path / "w", "asr", 1, 14.0, [0.2]))

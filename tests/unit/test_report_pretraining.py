@@ -10,7 +10,9 @@ from speechbrain_privacy.report.pretraining import (
     curves,
     describe_costs,
     describe_letters,
+    spending_lines,
 )
+from speechbrain_privacy.report.tables import format_lines
 
 
 def run(name, seed, factor, errors=(60.0, 50.0, 40.0)):
@@ -51,37 +53,42 @@ def test_cost_to_what_the_first_model_reaches():
 
 
 def test_it_says_whose_costs_have_in_them_what_came_before():
-    assert "first step" not in describe_costs(RUNS)
+    assert "With what was spent" not in describe_costs(RUNS)
     runs = copy.deepcopy(RUNS)
     for one in runs[:4]:
         one["efficiency"] = {"before": {}}
-    assert "first step" not in describe_costs(runs)
+    assert "With what was spent" not in describe_costs(runs)
     runs[3]["efficiency"]["before"] = {"units": {"flops": 3.0}, "weights": {}}
     text = describe_costs(runs)
     assert "before the first step: half (units, weights). Older" in text
-    assert text.endswith("do not say whether it is in them: bad.")
+    assert "do not say whether it is in them: bad.\n" in text
 
 
 def test_single_runs_say_what_they_cost_without_a_table_of_dashes():
     one = run("one", 1, 1.0)
     one["curve"] = one["curve"][-1:]
-    assert describe_costs([one]) == ""
+    assert spending_lines([{"name": "x", "seed": 1}]) == []
+    # Older results tell the end of the curve alone.
+    flops = f"{one['curve'][0]['flops'] / 1e12:.3g}"
+    assert spending_lines([one])[1][:4] == ("one", "1", flops, "unknown")
     one["efficiency"] = {
         "flops": 3e12,
         "audio_seconds": 7200.0,
         "cpu_seconds": 90.0,
+        "peak_memory_bytes": 3 * 2**29,
         "before": {"weights": {"flops": 1e12}, "units": {"cpu_seconds": 1.0}},
     }
     read = {"name": "asr", "seed": 2, "efficiency": {**one["efficiency"]}}
-    del read["efficiency"]["before"]
-    assert describe_costs([one, read]).splitlines() == [
-        "cost of training",
-        "one, seed 1: 3 TFLOP, 2 h of audio, 1.5 CPU minutes (TFLOP of it "
-        "before the first step: weights 1, units 0)",
-        "asr, seed 2: 3 TFLOP, 2 h of audio, 1.5 CPU minutes",
+    read["efficiency"]["before"] = {}
+    lines = spending_lines([one, read])
+    assert lines[1:] == [
+        ("one", "1", "3", "weights 1, units 0", "2", "1.5", "1.50"),
+        ("asr", "2", "3", "0", "2", "1.5", "1.50"),
     ]
+    alone = describe_costs([one, read], style="markdown")
+    assert alone == format_lines(lines, "markdown")
     text = describe_costs([*RUNS, one])
-    assert "TFLOP to target" in text and text.endswith("weights 1, units 0)")
+    assert text.index("TFLOP to target") < text.index("weights 1, units 0")
 
 
 def test_intervals_where_errors_are_known_by_speaker():
@@ -137,7 +144,7 @@ def test_costs_can_be_others():
             point["cpu_seconds"] = seconds * point["flops"] / 1e12
     text = describe_costs(runs, cost="cpu_seconds")
     assert "CPU minutes to target" in text
-    (slow,) = [x for x in text.splitlines() if x.startswith("slow")]
+    (slow, _) = [x for x in text.splitlines() if x.startswith("slow")]
     assert slow.split()[2:5] == ["300.0", "300.0", "3.00"]
     # As cheap in operations; of energy nothing is known.
     assert cost_lines(runs)[1][4] == "1.00"
