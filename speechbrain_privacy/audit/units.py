@@ -168,7 +168,9 @@ def units_of(
         for part in parts:
             merged |= read_ragged(part, identity) or {}
         for part in (*parts, clusters):
-            spent.update(read_spent(part))
+            costs = read_spent(part)
+            costs.pop("id", None)
+            spent.update(costs)
         ids = [key for dataset in datasets for key in dataset.data_ids]
         numbers = {key: merged[key] for key in ids}
         write_ragged(path, identity, numbers, spent)

@@ -1,8 +1,12 @@
 """What was spent before a training: on its teacher, clusters, boundaries.
 
-Each of them is a dict of costs; what it was built on itself is told inside,
-under ``before``, and may be part of another as well.
+Each of them is a dict of costs. ``before`` tells, by name, what it was built
+on itself; ``id`` which it is, since it may be part of another as well.
 """
+
+import json
+import math
+from pathlib import Path
 
 #: What adds up; energy where it is counted.
 ENERGY = ("joules", "cpu_joules", "gpu_joules", "ram_joules")
@@ -16,41 +20,127 @@ KINDS = (
 )
 
 
+def costs_of(totals):
+    """What of them adds up.
+
+    Arguments
+    ---------
+    totals : dict
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If one is no number, or none that can have been spent.
+
+    Example
+    -------
+    >>> costs_of({"flops": 7.0, "device": "cpu"})
+    {'flops': 7.0}
+    """
+    found = {kind: totals[kind] for kind in KINDS if kind in totals}
+    for kind, cost in found.items():
+        if not isinstance(cost, int | float) or not 0 <= cost < math.inf:
+            raise ValueError(f"{kind} is {cost}: that cannot have been spent")
+    return found
+
+
+def run_of(source):
+    """The folder of a run.
+
+    Arguments
+    ---------
+    source : str or Path
+        It, or what lies in one of its checkpoints.
+
+    Returns
+    -------
+    Path
+
+    Example
+    -------
+    >>> run_of("results/a/save/CKPT+1/encoder.ckpt").as_posix()
+    'results/a'
+    """
+    source = Path(source)
+    if source.parent.name.startswith("CKPT"):
+        return source.parents[2]
+    return source
+
+
+def read_totals(path):
+    """What a run tells of its costs.
+
+    Arguments
+    ---------
+    path : str or Path
+        Of an ``efficiency.json``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or tells no costs.
+    """
+    try:
+        totals = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        costs_of(totals)
+    except (ValueError, TypeError) as fault:
+        raise ValueError(f"{path} does not tell costs: {fault}") from None
+    return totals
+
+
 def parts_of(totals):
     """What something cost by itself, and each thing that it was built on.
 
     Arguments
     ---------
     totals : dict
-        Costs in all; ``before`` is name -> such a dict.
+        Costs in all, ``id`` and ``before``.
 
     Returns
     -------
-    frozenset
-        Of frozensets of pairs (kind, cost). What is inside twice is there
-        once: things are told apart by what they cost.
+    dict
+        ID -> costs. What is inside twice is there once; of a run that went on
+        in between, what it has cost in the end.
 
     Example
     -------
-    >>> units = {"flops": 1.0}
-    >>> student = {"flops": 5.0, "before": {"units": units}}
-    >>> sorted(dict(part)["flops"] for part in parts_of(student))
-    [1.0, 4.0]
+    >>> units = {"flops": 1.0, "id": "u"}
+    >>> parts_of({"flops": 5.0, "id": "s", "before": {"units": units}})
+    {'u': {'flops': 1.0}, 's': {'flops': 4.0}}
     """
-    inside = frozenset().union(
-        *(parts_of(spent) for spent in totals.get("before", {}).values())
-    )
-    others = added_up(inside)
-    own = {k: totals[k] - others.get(k, 0) for k in KINDS if k in totals}
-    return inside | {frozenset(own.items())}
+    parts = {}
+
+    def take(key, costs):
+        known = parts.get(key, {})
+        parts[key] = {
+            kind: max(known.get(kind, 0), costs.get(kind, 0))
+            for kind in KINDS
+            if kind in known or kind in costs
+        }
+
+    for spent in totals.get("before", {}).values():
+        for key, costs in parts_of(spent).items():
+            take(key, costs)
+    inside, costs = added_up(parts), costs_of(totals)
+    own = {kind: x - inside.get(kind, 0) for kind, x in costs.items()}
+    # Without a name, things are told apart by what they cost.
+    take(totals.get("id", tuple(costs.items())), own)
+    return parts
 
 
 def added_up(parts):
     """Sums of each kind over parts as ``parts_of`` tells them."""
     sums = {}
-    # In an order of their own: sums of floats depend on it.
-    for part in sorted(parts, key=sorted):
-        for kind, cost in part:
+    for costs in parts.values():
+        for kind, cost in costs.items():
             sums[kind] = sums.get(kind, 0) + cost
     return sums
 
@@ -70,14 +160,18 @@ def told_once(before):
 
     Example
     -------
-    >>> units = {"flops": 1.0}
-    >>> teacher = {"flops": 5.0, "before": {"units": units}}
+    >>> units = {"flops": 1.0, "id": "u"}
+    >>> teacher = {"flops": 5.0, "id": "t", "before": {"units": units}}
     >>> list(told_once({"units": units, "teacher": teacher}))
     ['teacher']
     """
     known = {name: parts_of(spent) for name, spent in before.items()}
-    told = {}
-    for name, parts in sorted(known.items(), key=lambda item: -len(item[1])):
-        if not any(parts <= other for other in told.values()):
-            told[name] = parts
-    return {name: spent for name, spent in before.items() if name in told}
+    told = []
+    for parts in sorted(known.values(), key=len, reverse=True):
+        if not any(parts.items() <= other.items() for other in told):
+            told.append(parts)
+    return {
+        name: before[name]
+        for name, parts in known.items()
+        if any(parts is one for one in told)
+    }

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ from tqdm import tqdm
 
 from speechbrain_privacy.brains.carried import (
     ENERGY,
-    KINDS,
     added_up,
+    costs_of,
     parts_of,
+    read_totals,
+    run_of,
     told_once,
 )
 from speechbrain_privacy.brains.checkpointing import RunningMeans
@@ -153,18 +155,18 @@ class EfficiencyMeter:
             On what. Another call with it replaces the one before.
         totals : dict
             As ``totals``, ``summary`` or ``nnet.operations.spending`` tell
-            them, or some of them. If there are none, a warning says so.
+            them, or some of them. If there are none, a warning says so. With
+            an ``id`` it is known again inside others.
         """
-        held = {k: spent for k, spent in self.before.items() if k != name}
-        if costs := {kind: totals[kind] for kind in KINDS if kind in totals}:
-            earlier = totals.get("before")
-            held[name] = costs | ({"before": earlier} if earlier else {})
+        self.before.pop(name, None)
+        if costs := costs_of(totals):
+            more = {x: totals[x] for x in ("id", "before") if totals.get(x)}
+            self.before[name] = {"id": uuid4().hex, **costs, **more}
         else:
             logger.warning(
                 f"nothing says what the {name} cost (older versions did not "
                 "keep it): it is not part of what is told of this training"
             )
-        self.before = told_once(held)
 
     def carry_all(self, runs, spent, checkpointer=None):
         """Adds what runs have cost that this training builds on, and more.
@@ -188,11 +190,9 @@ class EfficiencyMeter:
         for name, source in runs.items():
             if not source:
                 continue
-            source = Path(source)
-            folder = source if source.is_dir() else source.parent.parent.parent
-            path = folder / EFFICIENCY
+            path = run_of(source) / EFFICIENCY
             if path.is_file():
-                self.carry(name, json.loads(path.read_text(encoding="utf-8")))
+                self.carry(name, read_totals(path))
             else:
                 logger.warning(
                     f"{path} is not there: what the {name} ({source}) cost is "
@@ -308,7 +308,7 @@ class EfficiencyMeter:
             self.energy.stop()
         return {
             **totals,
-            "before": self.before,
+            "before": told_once(self.before),
             "parameters": number,
             "parameter_bytes": size,
             "peak_memory_bytes": peak_memory(self.device),
@@ -335,7 +335,9 @@ def write_cost(path, spent, steps_here):
         for name in ("peak_memory_bytes", "energy_method"):
             spent.pop(name, None)
     if steps_here or (spent["steps"] and not path.is_file()):
-        write_json(path, spent)
+        # Others may have been told of this run already, by its name.
+        known = read_totals(path) if path.is_file() else {}
+        write_json(path, {"id": known.get("id", uuid4().hex), **spent})
 
 
 def peak_memory(device="cpu"):

@@ -1,5 +1,6 @@
 """Whole numbers of utterances, as many as each has frames, kept in a file."""
 
+import hashlib
 import json
 import zipfile
 import zlib
@@ -95,17 +96,20 @@ def read_spent(path):
     Returns
     -------
     dict
-        Empty if there is no file, it cannot be read, or does not say.
+        With an ``id`` of what they were made of. Empty if there is no file,
+        it cannot be read, or does not say.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "a.npz"
     >>> write_ragged(path, "x", {"u": np.array([3, 4])}, {"flops": 7})
-    >>> read_spent(path)
-    {'flops': 7}
+    >>> read_spent(path)["flops"]
+    7
     """
     try:
         with np.load(path) as kept:
-            return json.loads(str(kept["spent"]))
+            spent = json.loads(str(kept["spent"]))
+            name = hashlib.sha256(str(kept["identity"]).encode()).hexdigest()
     except BROKEN:
         return {}
+    return {"id": name[:16], **spent} if spent else {}

@@ -56,22 +56,32 @@ def curves(runs, cost="flops"):
     -------
     dict
     """
-    found = {}
+    models = {}
     for run in runs:
-        points = _rising(run.get("curve", ()), cost)
-        if points:
-            found.setdefault(run["name"], []).append(_curve(points, cost))
+        if points := _rising(run.get("curve", ()), cost):
+            models.setdefault(run["name"], []).append(points)
+    found = {}
+    for name, seeds in models.items():
+        # Of what one seed was not asked, no mean is known.
+        shared = set.intersection(*map(set, seeds))
+        if shared:
+            found[name] = [
+                _curve(
+                    [x for epoch, x in points.items() if epoch in shared], cost
+                )
+                for points in seeds
+            ]
     return found
 
 
 def _rising(points, cost):
-    """Points that know this cost, without first estimates of the time that
-    later ones have corrected downwards."""
+    """Epoch -> point that knows this cost, without first estimates of the
+    time that later ones have corrected downwards."""
     kept = []
     for point in reversed([p for p in points if p.get(cost)]):
         if not kept or point[cost] < kept[-1][cost]:
             kept.append(point)
-    return kept[::-1]
+    return {point["epoch"]: point for point in reversed(kept)}
 
 
 def _curve(points, cost):
@@ -122,12 +132,12 @@ def cost_lines(runs, cost="flops"):
 
 def _beside(some, first):
     """Cost to the target and area, each with its ratio to the first model."""
-    lengths = [{len(run.costs) for run in m} for m in (some, first)]
     # Of one point nothing is known but where it ends.
-    if any(len(n) > 1 or n == {1} for n in lengths):
+    if len(some[0].costs) == 1 or len(first[0].costs) == 1:
         return ("-",) * 4
     found = compare_costs(some, first)
-    cost = "never" if found.cost == float("inf") else f"{found.cost:.1f}"
+    cost = f"{found.cost:.1f}" if found.cost >= 1 else f"{found.cost:.2g}"
+    cost = "never" if found.cost == float("inf") else cost
     if found.cost <= mean_curve(some).costs[0] * (1 + 1e-9):
         cost = f"<= {cost}"  # reached when it was first asked
     if found.area is None:

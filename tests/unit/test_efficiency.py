@@ -20,6 +20,7 @@ from speechbrain_privacy.brains.meter import (
     EfficiencyMeter,
     parameter_bytes,
     peak_memory,
+    write_cost,
 )
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.metrics.efficiency import (
@@ -335,13 +336,14 @@ def test_what_a_teacher_cost_is_carried_over():
     assert both["cpu_seconds"] > first["cpu_seconds"] + 3
     assert "parameters" not in both
     before = meters[1].summary(layer)["before"]
+    assert before["units"].pop("id")
     assert before["units"] == {"flops": 5, "cpu_seconds": 3.0}
     assert before["teacher"]["steps"] == 1
     assert "parameters" not in before["teacher"]
 
 
 def test_costs_of_runs_are_found_by_folder_and_by_encoder(tmp_path, caplog):
-    cost = {"flops": 7.0, "steps": 2}
+    cost = {"flops": 7.0, "steps": 2, "id": "r"}
     encoder = tmp_path / "run/save/CKPT+1/encoder.ckpt"
     encoder.parent.mkdir(parents=True)
     encoder.touch()
@@ -357,31 +359,56 @@ def test_costs_of_runs_are_found_by_folder_and_by_encoder(tmp_path, caplog):
     assert meter.totals() == {"flops": 9.0, "steps": 2}  # the same run
     meter.carry("boundaries", {})
     assert "nothing says what the boundaries cost" in caplog.text
-    assert meter.before.keys() == {"weights", "units"}
+    told = meter.summary(torch.nn.Linear(1, 1))["before"]
+    assert told.keys() == {"weights", "units"}
+
+
+def test_costs_of_others_are_not_taken_for_a_runs(tmp_path, caplog):
+    """An encoder that lies about by itself is of no run that is known."""
+    (tmp_path / "efficiency.json").write_text('{"flops": 7.0}')
+    meter = EfficiencyMeter()
+    for place in ("encoder.ckpt", "a/b/encoder.ckpt"):
+        meter.carry_all({"weights": tmp_path / place}, {})
+    assert meter.totals() == {"steps": 0}
+    assert caplog.text.count("is not there") == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"flops": 7', "[7]", *('{"flops": %s}' % x for x in ("null", "NaN", -1))],
+)
+def test_a_file_that_tells_no_costs_is_named(text, tmp_path):
+    (tmp_path / "efficiency.json").write_text(text)
+    with pytest.raises(ValueError, match="efficiency.json does not tell costs"):
+        EfficiencyMeter().carry_all({"weights": tmp_path}, {})
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_is_part_of_something_else_counts_once(order):
     """A detector's boundaries may be a teacher's and its student's."""
-    shared, chained = {"flops": 5.0}, {"flops": 3.0}
-    weights = {"flops": 100.0, "before": {"units": chained}}
+    shared, chained = {"flops": 5.0, "id": "b"}, {"flops": 3.0, "id": "c"}
+    weights = {"flops": 100.0, "id": "w", "before": {"units": chained}}
     total = 5.0 + 100.0 + 60.0
-    teacher = {"flops": total, "before": {"w": weights, "boundaries": shared}}
+    inside = {"w": weights, "boundaries": shared}
+    teacher = {"flops": total, "id": "t", "before": inside}
     meter = EfficiencyMeter()
     given = {"teacher": teacher, "boundaries": shared, "old": chained}
-    given |= {"weights": weights, "units": {"flops": 5.1}}
+    given |= {"weights": weights, "units": {"flops": 5.1, "id": "u"}}
     for name in [*given][::order]:
         meter.carry(name, given[name])
     assert meter.totals() == {"flops": total + 5.1, "steps": 0}
-    assert meter.before.keys() == {"teacher", "units"}
     # It is told with what is in it, for those who go on from here.
-    assert meter.summary(torch.nn.Linear(1, 1))["before"]["teacher"] == teacher
+    told = meter.summary(torch.nn.Linear(1, 1))["before"]
+    assert told == {"teacher": teacher, "units": given["units"]}
+    # Of another teacher it is no part any more.
+    meter.carry("teacher", {"flops": 1.0, "id": "other"})
+    assert meter.totals()["flops"] == 1.0 + 100.0 + 5.0 + 5.1
 
 
 def test_what_two_runs_share_counts_once_and_another_cost_replaces_one():
-    shared = {"flops": 5.0, "steps": 2}
+    shared = {"flops": 5.0, "steps": 2, "id": "b"}
     runs = {
-        name: {"flops": flops, "before": {"boundaries": shared}}
+        name: {"id": name, "flops": flops, "before": {"boundaries": shared}}
         for name, flops in (("weights", 105.0), ("teacher", 65.0))
     }
     meter = EfficiencyMeter()
@@ -393,6 +420,36 @@ def test_what_two_runs_share_counts_once_and_another_cost_replaces_one():
     assert meter.totals() == {"flops": 1.0 + 65.0, "steps": 2}
     meter.carry("weights", {})
     assert meter.before.keys() == {"teacher"}
+
+
+def test_equal_costs_of_two_things_count_twice():
+    meter = EfficiencyMeter()
+    for name in "ab":
+        meter.carry(name, {"flops": 100.0})
+    assert meter.totals()["flops"] == 200
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_run_that_went_on_the_end_counts(order):
+    """A teacher began with it before it went on from 10 to 20."""
+    before = {"weights": {"flops": 10.0, "id": "w"}}
+    runs = {
+        "weights": {"flops": 20.0, "id": "w"},
+        "teacher": {"flops": 50.0, "id": "t", "before": before},
+    }
+    meter = EfficiencyMeter()
+    for name in [*runs][::order]:
+        meter.carry(name, runs[name])
+    assert meter.totals()["flops"] == 40 + 20
+
+
+def test_a_run_keeps_its_name_when_it_goes_on(tmp_path):
+    path = tmp_path / "efficiency.json"
+    write_cost(path, {"flops": 1.0, "steps": 1}, 1)
+    first = json.loads(path.read_text())
+    write_cost(path, {"flops": 2.0, "steps": 2}, 1)
+    again = json.loads(path.read_text())
+    assert again["id"] == first["id"] and again["flops"] == 2
 
 
 def test_a_training_that_goes_on_keeps_what_it_was_told(tmp_path):

@@ -112,11 +112,12 @@ def test_intervals_where_errors_are_known_by_speaker():
     text = describe_costs(runs)
     assert "Brackets" not in text
     assert "lack of errors by speaker (of all seeds): half." in text
-    # Methods need not have been asked equally often, their seeds must.
+    # Methods need not have been asked equally often, nor their seeds.
     runs[1]["curve"].pop(1)
     assert cost_lines(runs)[1][4] == "0.50"
     runs.append(known("half", 2, 0.5))
-    assert cost_lines(runs)[1][3:] == ("-",) * 4
+    assert cost_lines(runs)[1][4] == "0.50"
+    assert [len(some.costs) for some in curves(runs)["half"]] == [2, 2]
 
 
 def test_what_was_reached_at_once_cost_at_most_that():
@@ -130,6 +131,19 @@ def test_first_estimates_of_time_are_left_out():
         point["cpu_seconds"] = seconds
     (curve,) = curves([told], "cpu_seconds")["fixed"]
     assert curve.costs.tolist() == [1, 10] and curve.errors.tolist() == [50, 40]
+
+
+def test_what_one_seed_does_not_tell_is_left_out_of_all():
+    told = [run("fixed", 1, 1.0), run("fixed", 2, 1.0), run("half", 1, 0.5)]
+    for one, all_seconds in zip(
+        told, [(90, 60, 600), (6, 60, 600), (3, 30, 300)], strict=True
+    ):
+        for point, seconds in zip(one["curve"], all_seconds, strict=True):
+            point["cpu_seconds"] = seconds
+    found = curves(told, "cpu_seconds")
+    assert [curve.costs.tolist() for curve in found["fixed"]] == [[1, 10]] * 2
+    lines = cost_lines(told, "cpu_seconds")
+    assert [line[4] for line in lines] == ["1", "0.50"]
 
 
 def test_a_random_encoder_has_no_cost():
