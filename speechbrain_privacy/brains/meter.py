@@ -43,6 +43,8 @@ BEFORE = "before.json"
 BETWEEN = 10.0
 #: Steps counted at the beginning, before anything is extrapolated.
 FIRST = 4
+#: How much larger or smaller than all counted ones a step may be that is not.
+LIKE = 1.1
 
 
 class EfficiencyMeter:
@@ -105,7 +107,7 @@ class EfficiencyMeter:
         lengths : torch.Tensor
             Relative, ``[batch]``.
         """
-        counting = self.seen < FIRST or self.seen % self.every == 0
+        counting = self.seen % self.every == 0 or self._unlike(*wavs.shape)
         self.seen += 1
         counts = []
         if self.energy is not None:
@@ -203,6 +205,17 @@ class EfficiencyMeter:
         if kept and if_main_process():
             write_json(kept, self.before)
 
+    def _unlike(self, n_rows, n_samples):
+        """Whether too little has been counted to say what this would cost."""
+        if len(self.shapes) < FIRST:
+            return True
+        lengths = [t for _, t in self.shapes]
+        sizes = [b * t for b, t in self.shapes]
+        return any(
+            not min(known) / LIKE <= x <= max(known) * LIKE
+            for x, known in ((n_samples, lengths), (n_rows * n_samples, sizes))
+        )
+
     def _extrapolated(self, n_rows, n_samples):
         """Frames cost in proportion to their number, attention to pairs."""
         terms = np.array(
@@ -211,7 +224,11 @@ class EfficiencyMeter:
         scale = terms.max(0)
         fit, *_ = np.linalg.lstsq(terms / scale, np.array(self.flops), None)
         here = (1.0, n_rows * n_samples, n_rows * n_samples * n_samples)
-        return max(0.0, float(np.array(here) / scale @ fit))
+        # Counted steps that are much alike fit many laws.
+        each = np.array(self.flops) / terms[:, 1]
+        low, high = each.min() / LIKE, each.max() * LIKE
+        found = float(np.array(here) / scale @ fit) / here[1]
+        return here[1] * min(max(found, low), high)
 
     def totals(self):
         """Sums over all steps, processes (which must all call this),

@@ -32,6 +32,30 @@ def _cpu_rnn_backward(x, weight, recurrent, *_, out_shape=None, **__):
     return 2 * _cpu_rnn(x, weight, recurrent)
 
 
+def _gpu_rnn(x, weights, *_, out_shape=None, **__):
+    """As on a CPU, of all layers: ``x [..., channels]``, with their biases."""
+    products = sum(int(np.prod(w)) for w in weights if len(w) > 1)
+    return 2 * int(np.prod(x[:-1])) * products
+
+
+def _gpu_rnn_backward(x, weights, *_, out_shape=None, **__):
+    return 2 * _gpu_rnn(x, weights)
+
+
+def _vector(matrix, vector, *_, out_shape=None, **__):
+    """``[n, m]`` by ``[m]``, or ``[m]`` by ``[m]``."""
+    return 2 * int(np.prod(matrix))
+
+
+def _distances(x, y, *_, out_shape=None, **__):
+    """A difference, a power and a sum for each pair and channel."""
+    return 3 * int(np.prod(out_shape)) * x[-1]
+
+
+def _distances_backward(grad, x, y, *_, out_shape=None, **__):
+    return 3 * int(np.prod(grad)) * x[-1]
+
+
 def _conv_backward(grad, x, weight, *args, out_shape=None, **__):
     """As much as forward for each gradient that is asked for.
 
@@ -51,6 +75,14 @@ EXTRA = {
     _ATEN.convolution_backward: _conv_backward,
     _ATEN.mkldnn_rnn_layer: _cpu_rnn,
     _ATEN.mkldnn_rnn_layer_backward: _cpu_rnn_backward,
+    _ATEN._cudnn_rnn: _gpu_rnn,
+    _ATEN._cudnn_rnn_backward: _gpu_rnn_backward,
+    _ATEN.mv: _vector,
+    _ATEN.dot: _vector,
+    _ATEN._cdist_forward: _distances,
+    _ATEN._cdist_backward: _distances_backward,
+    # Of many points; gradients pass as matrix products.
+    _ATEN._euclidean_dist: _distances,
 }
 
 
@@ -93,9 +125,10 @@ class _Counter(TorchDispatchMode):
 def counted_flops(counts):
     """Appends the operations of what happens inside to ``counts``.
 
-    Matrix products, convolutions and attention (a product and a sum are two)
-    with their gradients, Fourier transforms, and recurrent layers on a CPU;
-    nothing that works element by element. Results stay the same to the bit.
+    Matrix products, convolutions, attention and recurrent layers (a product
+    and a sum are two), distances (``cdist``), all with their gradients, and
+    Fourier transforms; nothing else that works element by element, so no
+    cosine similarity. Results stay the same to the bit.
 
     Arguments
     ---------

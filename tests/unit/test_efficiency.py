@@ -31,6 +31,7 @@ from speechbrain_privacy.metrics.efficiency import (
 )
 from speechbrain_privacy.nnet.adversaries import AdversaryEnsemble
 from speechbrain_privacy.nnet.operations import (
+    FORMULAS,
     counted_flops,
     note_flops,
     spending,
@@ -101,6 +102,32 @@ def test_a_counted_step_is_the_same_step():
     assert all(map(torch.equal, plain, counted))
 
 
+def test_vectors_and_distances():
+    x, y = torch.rand(5, 3, requires_grad=True), torch.rand(7, 3)
+    assert flops_of(lambda: x @ torch.rand(3)) == 2 * 5 * 3
+    assert flops_of(lambda: torch.dot(torch.rand(9), torch.rand(9))) == 2 * 9
+    for p in (1.0, 2.0):
+        forward = flops_of(lambda p=p: torch.cdist(x, y, p))
+        assert forward == 3 * 5 * 7 * 3
+        both = flops_of(lambda p=p: torch.cdist(x, y, p).sum().backward())
+        assert both == 2 * forward
+    many = torch.rand(40, 3)
+    assert flops_of(lambda: torch.cdist(many, many)) == 3 * 40 * 40 * 3
+
+
+def test_recurrent_layers_of_an_accelerator():
+    """As those of the CPU count, for which the same is counted here."""
+    layer = torch.nn.LSTM(5, 8, num_layers=2, bidirectional=True)
+    x = torch.randn(9, 2, 5)
+    weights = [w.detach() for w in layer.parameters()]
+    rnn = torch.ops.aten._cudnn_rnn
+    found = FORMULAS[rnn](x, weights, 4, out_val=x)
+    assert found == flops_of(lambda: layer(x))
+    both = flops_of(lambda: layer(x)[0].sum().backward())
+    back = FORMULAS[torch.ops.aten._cudnn_rnn_backward]
+    assert found + back(x, weights, 4, out_val=x) == both
+
+
 def test_steps_between_are_extrapolated():
     """Linear layers and attention: linear and square in the length."""
     layer = torch.nn.Linear(4, 4)
@@ -122,6 +149,26 @@ def test_steps_between_are_extrapolated():
     assert totals["flops"] == pytest.approx(exact, rel=1e-6)
     assert totals["cpu_seconds"] > 0
     assert totals["wall_seconds"] > 0
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (4, 12), (1, 300), (4, 140)])
+def test_a_step_unlike_all_counted_ones_is_not_billed_by_a_guess(shape):
+    layer = torch.nn.Linear(4, 4)
+
+    def work(wavs):
+        x = layer(wavs.unsqueeze(2).expand(-1, -1, 4))
+        return x @ x.transpose(1, 2)
+
+    meter = EfficiencyMeter(sample_rate=10, every=10**9)
+    for length in (150, 151, 149, 150):
+        with meter.step(wavs := torch.randn(4, length), torch.ones(4)):
+            work(wavs)
+    before = meter.totals()["flops"]
+    wavs = torch.randn(*shape)
+    exact = flops_of(lambda: work(wavs))
+    with meter.step(wavs, torch.ones(len(wavs))):
+        work(wavs)
+    assert meter.totals()["flops"] - before == pytest.approx(exact, rel=0.05)
 
 
 def test_padding_is_no_audio():
@@ -375,7 +422,7 @@ def test_costs_of_others_are_not_taken_for_a_runs(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"flops": 7', "[7]", *('{"flops": %s}' % x for x in ("null", "NaN", -1))],
+    ['{"flops": 7', "[7]", '{"flops": null}', '{"flops": NaN}', '{"steps": -1}'],
 )
 def test_a_file_that_tells_no_costs_is_named(text, tmp_path):
     (tmp_path / "efficiency.json").write_text(text)
