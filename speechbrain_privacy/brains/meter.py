@@ -76,6 +76,8 @@ class EfficiencyMeter:
 
     def __init__(self, sample_rate=16000, every=53, energy=None):
         self.sample_rate = sample_rate
+        if every < 1:
+            raise ValueError(f"every is 1 step or more, not {every}")
         self.every = every
         self.sums = RunningMeans()
         self.shapes, self.flops = [], []

@@ -32,7 +32,7 @@ class Milestones:
 
     def __init__(self, folder, epochs):
         self.folder = Path(folder)
-        if isinstance(epochs, str) or any(
+        if not isinstance(epochs, list | tuple) or any(
             type(epoch) is not int or epoch < 1 for epoch in epochs
         ):
             raise ValueError(

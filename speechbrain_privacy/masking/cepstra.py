@@ -3,7 +3,7 @@
 import torch
 import torchaudio
 
-from speechbrain_privacy.nnet.pooling import frames_mask
+from speechbrain_privacy.nnet.pooling import frames_mask, valid_counts
 
 STEP = 0.01
 WINDOW = 0.025
@@ -43,12 +43,13 @@ def without_padding(wavs, lengths, hop):
     Returns
     -------
     tuple of torch.Tensor
-        The waveforms, and each row's valid samples and frames ``[batch]``.
+        The waveforms in float32, and each row's valid samples and frames
+        ``[batch]``.
     """
-    n_samples = wavs.shape[1]
+    wavs, n_samples = wavs.float(), wavs.shape[1]
     if lengths is None:
         lengths = torch.ones(len(wavs), device=wavs.device)
-    samples = (lengths * n_samples).round().long()
+    samples = valid_counts(lengths, n_samples)
     wavs = wavs.masked_fill(~frames_mask(samples, n_samples), 0.0)
     return wavs, samples, samples // hop + 1
 
@@ -161,9 +162,7 @@ class LevelledCepstra(torch.nn.Module):
             raise ValueError(
                 f"waveforms are [batch, samples], not {[*wavs.shape]}"
             )
-        wavs, samples, counts = without_padding(
-            wavs.float(), lengths, self.frames.hop
-        )
+        wavs, samples, counts = without_padding(wavs, lengths, self.frames.hop)
         with torch.autocast(wavs.device.type, enabled=False):
             return self.frames(levelled(wavs, samples)), samples, counts
 

@@ -43,9 +43,7 @@ class FixedSpans:
 
     def __init__(self, ratio=0.5, span=10):
         self.ratio = _checked_ratio(ratio)
-        if span < 1:
-            raise ValueError(f"a span has one frame or more, not {span}")
-        self.span = span
+        self.span = _checked_whole(span, "span", 1)
 
     def __call__(self, counts, begins=None, speech=None, generator=None):
         """Draws masks.
@@ -118,12 +116,10 @@ class Segments:
         self, ratio=0.5, together=1, shift=(0, 0), shuffle=False, silence=1.0
     ):
         self.ratio = _checked_ratio(ratio)
-        if together < 1:
-            raise ValueError(f"together is 1 or more, not {together}")
-        if shift[0] > shift[1]:
+        self.together = _checked_whole(together, "together", 1)
+        if len(shift) != 2 or shift[0] > shift[1]:
             raise ValueError(f"shift is (least, most) frames, not {shift}")
-        self.together = together
-        self.shift = tuple(shift)
+        self.shift = tuple(_checked_whole(x, "shift") for x in shift)
         self.shuffle = shuffle
         self.silence = _checked_silence(silence)
 
@@ -364,14 +360,21 @@ def _wanted(counts, ratio):
     return torch.from_numpy(wanted.round().astype("int32")[:, None])
 
 
+def _checked_whole(number, name, least=None):
+    if type(number) is not int or (least is not None and number < least):
+        more = "" if least is None else f", {least} or more"
+        raise ValueError(f"{name} is a whole number{more}, not {number}")
+    return number
+
+
 def _checked_ratio(ratio):
-    if not 0.0 < ratio < 1.0:
+    if not isinstance(ratio, int | float) or not 0.0 < ratio < 1.0:
         raise ValueError(f"the ratio of hidden frames lies in (0, 1): {ratio}")
     return ratio
 
 
 def _checked_silence(silence):
-    if not 0.0 < silence <= 1.0:
+    if not isinstance(silence, int | float) or not 0.0 < silence <= 1.0:
         raise ValueError(f"silence lies in (0, 1], not {silence}")
     return silence
 

@@ -128,8 +128,9 @@ def stored_boundaries(manifest, detector):
     -------
     dict
         Utterance -> frames (of 10 ms) where a phone begins, a LongTensor.
-        They are kept in ``STEM.METHOD-RATE.npz`` beside the manifest and
-        found anew when the manifest or an audio file has changed.
+        They are kept in ``STEM.METHOD-RATE.npz`` beside the manifest (with
+        a few digits of its weights for a detector that has learnt) and found
+        anew when the manifest or an audio file has changed.
     """
     path = _kept_in(manifest, detector)
     fingerprint = _fingerprint(manifest, detector)
@@ -147,18 +148,26 @@ def stored_boundaries(manifest, detector):
 
 
 def _kept_in(manifest, detector):
-    return manifest.path.with_name(
-        f"{manifest.path.stem}.{detector.method}-{detector.rate:g}.npz"
-    )
+    learnt = f"-{weights[:8]}" if (weights := _weights(detector)) else ""
+    name = f"{manifest.path.stem}.{detector.method}-{detector.rate:g}{learnt}"
+    return manifest.path.with_name(f"{name}.npz")
+
+
+def _weights(detector):
+    """A name of what a detector has learnt, empty if nothing."""
+    if detector.encoder is None:
+        return ""
+    digest = hashlib.sha256()
+    for weights in detector.encoder.state_dict().values():
+        digest.update(weights.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _fingerprint(manifest, detector):
     """Of the manifest, its audio files, and how boundaries are found."""
     digest = hashlib.sha256(manifest.fingerprint().encode())
     digest.update(f"{VERSION} {detector.sample_rate}".encode())
-    if detector.encoder is not None:
-        for weights in detector.encoder.state_dict().values():
-            digest.update(weights.cpu().numpy().tobytes())
+    digest.update(_weights(detector).encode())
     for row in manifest.rows:
         digest.update(f"{row['wav']}\n".encode())
         if os.path.isfile(row["wav"]):

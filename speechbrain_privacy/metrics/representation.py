@@ -208,6 +208,8 @@ def linear_cka(x, y):
     x, y = (checked_frames(z, least=4) for z in (x, y))
     if len(x) != len(y):
         raise ValueError(f"{len(x)} frames beside {len(y)}")
+    # Products of four: what is large would be infinite.
+    x, y = (z / max(np.abs(z).max(), np.finfo(float).tiny) for z in (x, y))
     cross = _unbiased_hsic(x, y)
     own = _unbiased_hsic(x, x), _unbiased_hsic(y, y)
     if min(own) <= 0:

@@ -8,11 +8,16 @@ import torch
 
 def frame_counts(lengths, n_frames):
     """Relative lengths ``[batch]`` -> whole frames ``[batch]``, at least 1."""
+    return valid_counts(lengths, n_frames).clamp(min=1)
+
+
+def valid_counts(lengths, n_frames):
+    """As ``frame_counts``, but nothing of what is empty."""
     if (lengths > 1.01).any():
         raise ValueError(
             f"lengths are relative, at most 1; got {float(lengths.max()):g}"
         )
-    return (lengths * n_frames).round().long().clamp(1, n_frames)
+    return (lengths * n_frames).round().long().clamp(0, n_frames)
 
 
 def counts_after(stride, counts):

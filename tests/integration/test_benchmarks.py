@@ -57,7 +57,8 @@ def test_masking_speed_prints_ratios():
     text = printed("masking_speed.py", "--repetitions=2")
     found = re.findall(r"^ratio \S+_vs_speechbrain ([0-9.]+)$", text, re.M)
     assert len(found) == 6
-    assert all(float(ratio) > 1 for ratio in found)
+    # 9 to 36 on a machine with nothing else to do.
+    assert all(float(ratio) > 3 for ratio in found)
     off = re.search(r"off by ([0-9.]+) points", text)
     assert float(off.group(1)) <= 1.0
 

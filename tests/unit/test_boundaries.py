@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +36,11 @@ from speechbrain_privacy.metrics.boundaries import (
     count_hits,
     evaluate_boundaries,
 )
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes/LibriSpeech"))
+
+from librispeech_prepare import prepare_librispeech  # noqa: E402
 
 TONES = (300, 1200, 500, 2500, 800, 3500, 400, 1800)
 #: In units of 10 ms.
@@ -93,6 +99,19 @@ def test_mixed_precision_finds_the_same():
     with torch.autocast("cpu", torch.bfloat16):
         mixed, _ = detector(wav)
     assert torch.equal(mixed, detector(wav)[0])
+
+
+def test_half_precision_hears_the_same_speech():
+    wav = torch.cat([torch.zeros(8000), 0.1 * torch.randn(8000)])[None]
+    speech, _ = EnergyVad()(wav)
+    assert speech.any()
+    assert torch.equal(EnergyVad()(wav.half())[0], speech)
+
+
+@pytest.mark.parametrize("finder", [BoundaryDetector(), EnergyVad()])
+def test_lengths_in_samples_are_refused(finder):
+    with pytest.raises(ValueError, match="lengths are relative"):
+        finder(torch.randn(1, 16000), torch.tensor([16000.0]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -337,6 +356,21 @@ def corpus(tmp_path):
     with open(tmp_path / "a.csv", "w", newline="") as file:
         csv.writer(file).writerows(lines)
     return tmp_path
+
+
+def test_detectors_on_read_speech(corpora, tmp_path):
+    """The README's table, of speakers for whom no rate was chosen."""
+    folder = corpora / "LibriSpeech"
+    prepare_librispeech(folder, tmp_path, parts=["test-other"])
+    found = evaluate_detectors(
+        read_manifest(tmp_path / "test-other.csv", folder),
+        read_alignments(corpora / "alignments/librispeech_test-other.csv"),
+        rates=np.arange(7, 11.5, 0.5),
+    )
+    values = {row["name"]: row["report"].r_value for row in found}
+    assert values["difference"] >= 0.67
+    assert values["variance"] >= 0.69
+    assert max(values["uniform"], values["random"]) < 0.5
 
 
 def test_detectors_beat_blind_guesses(corpus):

@@ -132,7 +132,7 @@ def test_a_curve_ends_with_the_finished_encoder(
     assert all(p["by_speaker"] == {} for p in curve)
 
 
-@pytest.mark.parametrize("epochs", ["two", [0], [1.5], [2, "3"], [True]])
+@pytest.mark.parametrize("epochs", ["two", 3, [0], [1.5], [2, "3"], [True]])
 def test_milestones_are_epochs(epochs, tmp_path):
     with pytest.raises(ValueError, match="milestones are epochs"):
         Milestones(tmp_path, epochs)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from speechbrain.lobes.features import Fbank
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.repro import SaveableGenerator
 
 from speechbrain_privacy.lobes.conformer import ConformerLobe
 from speechbrain_privacy.lobes.frontends import extract
@@ -118,3 +120,15 @@ def test_masks_come_from_the_generator_that_is_given():
     generator.set_state(state)
     torch.manual_seed(1)
     assert torch.equal(net(feats, torch.ones(2)).mask, first)
+
+
+def test_the_generator_of_masks_resumes_with_a_checkpoint(tmp_path):
+    counts, generator = torch.tensor([200, 90]), torch.Generator()
+    saved = {"masks": SaveableGenerator({"masks": generator})}
+    saver = Checkpointer(tmp_path, recoverables=saved)
+    FixedSpans()(counts, generator=generator)
+    saver.save_checkpoint()
+    first = FixedSpans()(counts, generator=generator)
+    assert not torch.equal(FixedSpans()(counts, generator=generator), first)
+    saver.recover_if_possible()
+    assert torch.equal(FixedSpans()(counts, generator=generator), first)

@@ -102,6 +102,11 @@ def test_a_counted_step_is_the_same_step():
     assert all(map(torch.equal, plain, counted))
 
 
+def test_some_step_must_be_counted():
+    with pytest.raises(ValueError, match="every is 1 step or more"):
+        EfficiencyMeter(every=0)
+
+
 def test_vectors_and_distances():
     x, y = torch.rand(5, 3, requires_grad=True), torch.rand(7, 3)
     assert flops_of(lambda: x @ torch.rand(3)) == 2 * 5 * 3
@@ -422,7 +427,13 @@ def test_costs_of_others_are_not_taken_for_a_runs(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"flops": 7', "[7]", '{"flops": null}', '{"flops": NaN}', '{"steps": -1}'],
+    [
+        '{"flops": 7',
+        "[7]",
+        '{"flops": null}',
+        '{"flops": NaN}',
+        '{"steps": -1}',
+    ],
 )
 def test_a_file_that_tells_no_costs_is_named(text, tmp_path):
     (tmp_path / "efficiency.json").write_text(text)

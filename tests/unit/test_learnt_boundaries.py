@@ -223,3 +223,5 @@ def test_other_weights_find_boundaries_anew(trained, tmp_path):
     detector = BoundaryDetector("learnt", 9.0, learnt_from=other)
     second = store.stored_boundaries(manifest, detector)["a"]
     assert not torch.equal(first, second)
+    # Runs with one manifest and two detectors do not take turns in one file.
+    assert len(list(tmp_path.glob("m.learnt-9-*.npz"))) == 2

@@ -229,6 +229,24 @@ def test_lengths_are_counts_of_frames():
             policy(lengths, torch.zeros(2, 9, dtype=torch.bool))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FixedSpans(span=4.0), "span is a whole number, 1 or more"),
+        (lambda: FixedSpans(span=0), "span is a whole number, 1 or more"),
+        (lambda: Segments(together=0), "together is a whole number, 1 or"),
+        (lambda: Segments(shift=[1.5, 2]), "shift is a whole number, not 1.5"),
+        (lambda: Segments(shift=[2, 1]), "least, most"),
+        (lambda: Segments(shift=[1]), "least, most"),
+        (lambda: FixedSpans("0.5"), "the ratio of hidden frames lies in"),
+        (lambda: Segments(silence="0.5"), "silence lies in"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_boundaries_must_cover_the_frames():
     begins = torch.zeros(1, 40, dtype=torch.bool)
     with pytest.raises(ValueError, match="40 frames, but an utterance has 100"):

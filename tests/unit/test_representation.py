@@ -89,6 +89,9 @@ def test_cka_against_its_definition():
 
     expected = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
     assert linear_cka(x, y) == pytest.approx(expected, rel=1e-9)
+    assert linear_cka(1e100 * x, 1e-100 * y) == pytest.approx(
+        expected, rel=1e-9
+    )
     assert linear_cka(x, 3 * x @ np.linalg.qr(normal(5, 5))[0] - 1) == (
         pytest.approx(1)
     )
