@@ -257,8 +257,8 @@ def main(arguments=None):
     )
     pretext.add_argument(
         "--label",
-        default="spk_id",
-        help="without alignments: the column whose values are classes",
+        help="without alignments: the column whose values are classes (default "
+        "spk_id)",
     )
     pretext.add_argument(
         "--method", default="sparsemax", choices=("softmax", "sparsemax")

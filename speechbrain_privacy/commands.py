@@ -369,14 +369,23 @@ def pretext(options):
 
     if options.recipe:
         selection.check_recipe(*options.recipe)
-    need = () if options.alignments else (options.label,)
+    if options.alignments and options.label:
+        raise ValueError(
+            "pretext: classes are the phones of --alignments or the values of "
+            "--label, not both"
+        )
+    for name in ("least", "most"):
+        if getattr(options, name) < 2:
+            raise ValueError(f"--{name} is 2 segments or more")
+    label = options.label or "spk_id"
+    need = () if options.alignments else (label,)
     manifest = read_manifest(options.manifest, options.data_folder, need)
     segments = selection.segments_of(
         manifest,
         load_alignments(options.alignments, [manifest])
         if options.alignments
         else None,
-        options.label,
+        label,
     )
     kernels, targets, left_out = selection.describe_segments(
         segments,
@@ -406,7 +415,8 @@ def pretext(options):
         f"\n{n_segments} segments of {len(kernels)} classes ({len(left_out)} "
         f"with fewer than {options.least} left out). All tasks together: "
         f"{1000 * found.together:.3f}; with equal weights: "
-        f"{1000 * found.equal:.3f}. Less is better.",
+        f"{1000 * found.equal:.3f}. Less is better, of all together: what "
+        "one task has alone says little of its weight.",
         file=said,
     )
     weights = ", ".join(f"{t}: {w:.4f}" for t, w in found.weights.items())

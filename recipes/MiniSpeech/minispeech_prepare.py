@@ -11,7 +11,11 @@ from pathlib import Path
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_privacy.dataio.manifest import ManifestError, write_manifest
-from speechbrain_privacy.dataio.minispeech import Settings, make_minispeech
+from speechbrain_privacy.dataio.minispeech import (
+    Settings,
+    default_folder,
+    make_minispeech,
+)
 
 logger = get_logger(__name__)
 
@@ -32,6 +36,11 @@ def prepare_minispeech(data_folder, manifest_folder, progressbar=True):
     """
     folder = Path(data_folder)
     if not (folder / "all.csv").is_file():
+        if not folder.parent.is_dir() and folder != Path(default_folder()):
+            raise ManifestError(
+                f"data_folder: {folder.parent} does not exist, so that "
+                "MiniSpeech cannot be made in it"
+            )
         logger.info("there is no MiniSpeech in %s: making it", folder)
         make_minispeech(Settings(), folder, progressbar=progressbar)
     targets = {s: Path(manifest_folder) / f"{s}.csv" for s in SPLITS}

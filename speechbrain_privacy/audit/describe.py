@@ -57,7 +57,7 @@ def describe(
     Returns
     -------
     dict
-        Tap -> ``rankme``, ``uniformity``, ``lidar_speakers`` (utterance means
+        Tap -> ``rankme``, ``rankme_centred``, ``uniformity``, ``lidar_speakers`` (utterance means
         as views of speakers), ``cka`` (with each other tap), and with phones
         ``lidar_phones``, ``alignment`` (same phone, another speaker),
         ``clusters``, ``abx_within`` and ``abx_across``. What cannot be
@@ -77,6 +77,7 @@ def describe(
         who = [speakers[key] for key in data.ids]
         found[name] = {
             "rankme": _or_why(rankme, frames),
+            "rankme_centred": _or_why(rankme, frames - frames.mean(0)),
             "uniformity": _or_why(
                 uniformity, frames[:: max(1, len(frames) // 5000)]
             ),

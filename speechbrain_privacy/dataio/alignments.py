@@ -130,8 +130,8 @@ def load_alignments(path, manifests):
         if not lasting:
             raise AlignmentError(
                 f"{', '.join(map(str, paths))}: aligns no utterance of "
-                f"{manifest.path}; without "
-                "alignments give null"
+                f"{manifest.path}; without alignments give none (in a recipe "
+                "--alignments null)"
             )
         check_durations(segments, lasting)
     return segments

@@ -87,7 +87,14 @@ def check_settings(hparams_file, overrides, output_folder):
                 f"{folder} holds a training of another recipe, or version, "
                 f"that had no {later[0]}: give another --output_folder"
             )
-        for name, value in _settings(before.read_text()).items():
+        first = _settings(before.read_text())
+        epochs = [some.get("number_of_epochs") for some in (first, now)]
+        if None not in epochs and int(epochs[1]) < int(epochs[0]):
+            raise ValueError(
+                f"{folder} holds a training of {epochs[0]} epochs, which may "
+                f"become more, not {epochs[1]}: give another --output_folder"
+            )
+        for name, value in first.items():
             if name.split(".")[0] in FREE:
                 continue
             if now.get(name, value) != value:
@@ -157,12 +164,13 @@ def check_overrides(hparams_file, overrides):
             )
         node = tree.get(name)
         if not isinstance(inside, dict) or node is None:
+            _check_number(f"--{name}", node, inside)
             continue
-        known = set(node) if isinstance(node, dict) else set()
+        known = dict(node) if isinstance(node, dict) else {}
         tag = str(getattr(node, "tag", "") and node.tag.value or "")
         if tag.startswith("!include:"):
             block = path.parent / tag.removeprefix("!include:")
-            known |= set(YAML().load(block.read_text(encoding="utf-8")))
+            known = YAML().load(block.read_text(encoding="utf-8")) | known
         elif tag:
             continue  # an object takes what its constructor takes
         for key in inside:
@@ -171,6 +179,18 @@ def check_overrides(hparams_file, overrides):
                     f"--{name}: '{key}' is none of its values: "
                     f"{', '.join(sorted(known))}"
                 )
+            _check_number(f"--{name}: {key}", known[key], inside[key])
+
+
+def _check_number(name, default, given):
+    """What is a number by default is no word, and stays whole."""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return
+    whole = isinstance(default, int)
+    part = whole and isinstance(given, float) and not given.is_integer()
+    if isinstance(given, str) or part:
+        kind = "whole number" if whole else "number"
+        raise ValueError(f"{name} is '{given}', not a {kind} as {default} is")
 
 
 def _given(overrides):

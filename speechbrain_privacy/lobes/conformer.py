@@ -140,6 +140,8 @@ class ConformerLobe(torch.nn.Module):
         self.stride = stride
         self.d_model = d_model
         self.places = places
+        if places:  # nothing to learn, but other frames: weights tell it
+            self.register_buffer("with_places", torch.ones(()))
         make = chosen(FRONTENDS, frontend, "frontend")
         self.subsampling = make(input_size, d_model, stride, channels)
         self.dropout = ChannelDropout(dropout)

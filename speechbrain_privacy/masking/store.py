@@ -62,7 +62,8 @@ class AlignedBoundaries:
         """Manifest -> dict; every utterance must be aligned."""
         if not self.path:
             raise AlignmentError(
-                "these masks follow an alignment, and none is given"
+                "these masks follow an alignment, and none is given (in "
+                "recipes for real speech: --mask_alignments, of all data)"
             )
         known = {}
         for path in alignment_paths(self.path):

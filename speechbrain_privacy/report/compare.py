@@ -64,15 +64,18 @@ def compare_runs(a, b):
 
 
 def _phone_errors(a, b):
-    """Of frames; None unless both know those of the same speakers."""
+    """Of frames; None unless both know those of the same speakers. (Another
+    front-end may have a frame more or less of an utterance.)"""
     if not a or not b or a.keys() != b.keys():
         return None
     speakers = sorted(a)
-    wrong = [100.0 * np.array([one[s][0] for s in speakers]) for one in (a, b)]
-    totals = [[one[s][1] for s in speakers] for one in (a, b)]
-    if totals[0] != totals[1]:  # other frames
-        return None
-    return paired_ratio_difference(*wrong, totals[0], speakers)
+    rates = []
+    for one in (a, b):
+        wrong, asked = np.array([one[s] for s in speakers], float).T
+        sums = [np.append(x.sum() - x, x.sum()) for x in (wrong, asked)]
+        rates.append(100 * sums[0] / sums[1])  # without each, and of all
+    difference = rates[1] - rates[0]
+    return jackknife_difference(difference[-1], difference[:-1])
 
 
 def _chosen(tap):

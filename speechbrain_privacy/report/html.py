@@ -8,6 +8,7 @@ from speechbrain_privacy.metrics.legal import SET_SIZE, guessing
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.pretraining import (
     COSTS,
+    SPENT,
     cost_lines,
     costs_header,
     curves,
@@ -152,7 +153,7 @@ def write_page(runs, path, comparison="", cost="flops"):
             ),
         ]
     if spent:
-        parts.append(_table(spent[0], spent[1:]))
+        parts += [_table(spent[0], spent[1:]), _note(SPENT)]
     if groups := _groups(runs):
         parts += ["<h2>Does it work for everybody?</h2>", groups]
     parts += ["<h2>Where the numbers come from</h2>", _origin(runs)]

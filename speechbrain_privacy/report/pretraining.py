@@ -27,6 +27,13 @@ INTERVALS = (
     "keeps it) and the speakers they share."
 )
 
+SPENT = (
+    "Before the first step: TFLOP of what else had to be made or trained, part "
+    "of the whole. Minutes and memory are of training (of all processes, and "
+    "of one): libraries are in the memory, loading and probing are not in the "
+    "minutes."
+)
+
 
 def costs_header(cost="flops"):
     """Heads of the columns of ``cost_lines``."""
@@ -178,7 +185,7 @@ def describe_costs(runs, style="text", cost="flops"):
     """
     lines = cost_lines(runs, cost)
     spent = spending_lines(runs)
-    tables = [format_lines(spent, style)] if spent else []
+    tables = [format_lines(spent, style), SPENT] if spent else []
     points = [some for run in curves(runs, cost).values() for some in run]
     if cost == "flops" and all(len(some.costs) < 2 for some in points):
         lines = []  # there is nothing between single points
@@ -256,6 +263,12 @@ def explain_costs(runs, cost="flops"):
         parts.append(
             "No intervals for lack of errors by speaker (of all seeds): "
             f"{', '.join(without)}."
+        )
+    single = [n for n, some in found.items() if len(some[0].costs) == 1]
+    if single:
+        parts.append(
+            "Dashes: no encoders were kept on the way (--milestones), nothing "
+            f"is known but the end: {', '.join(single)}."
         )
     curved = {run["name"] for run in runs if run.get("curve")}
     if missing := sorted(curved - set(found)):

@@ -5,6 +5,7 @@ from speechbrain_privacy.report.tables import format_lines
 #: Column -> where its number is, below a tap.
 COLUMNS = {
     "RankMe": ("rankme",),
+    "centred": ("rankme_centred",),
     "uniformity": ("uniformity",),
     "LiDAR speakers": ("lidar_speakers",),
     "LiDAR phones": ("lidar_phones",),
@@ -16,8 +17,11 @@ COLUMNS = {
 }
 #: What the columns say, by their first words.
 MEANINGS = {
-    "RankMe": "directions that vary (few: it has collapsed)",
-    "uniformity": "lower: more spread out over the sphere",
+    "RankMe": "directions that frames take",
+    "centred": "RankMe of what varies between frames (few: it has collapsed; "
+    "few by the first alone: an offset that all frames share)",
+    "uniformity": "lower: more spread out over the sphere, where an offset "
+    "counts, too",
     "LiDAR": "directions that tell speakers, or phones, apart",
     "alignment": "squared distance on the sphere between speakers who say the "
     "same phone, which is low after a collapse, too",

@@ -296,7 +296,7 @@ def describe(runs):
     ]
     attackers = ", ".join(dict.fromkeys(taps))
     return (
-        f"{_errors_of(runs)} and attacks on {audit['test']['speakers']}"
+        f"{_errors_of(runs)} on {audit['test']['speakers']}"
         f" speakers and {audit['test']['utterances']} utterances that neither "
         "model nor attacker was trained on;\n"
         f"attackers trained afresh on {audit['train']['speakers']} speakers "
@@ -312,19 +312,20 @@ def describe(runs):
 
 
 def _errors_of(runs):
-    """What the column of errors says, as text."""
+    """What the column of errors says, as text, up to the attacks."""
     if "WER" in runs[0]:
-        return f"WER ({runs[0]['decoding']})"
-    majority = [
-        found["majority"]
-        for run in runs
-        for found in run.get("phones", {}).values()
-    ]
-    if not majority:
-        return "No phones (no alignment)"
+        return f"WER ({runs[0]['decoding']}) and attacks"
+    found = [x for run in runs for x in run.get("phones", {}).values()]
+    if not found:
+        return "No phones (no alignment), attacks"
+    n = max(x["error"].get("n_speakers", 0) for x in found)
+    folds = {(run.get("probe") or {}).get("folds") for run in runs} - {None}
+    learnt = f", learnt on the others in {min(folds)} folds" if folds else ""
+    rough = ": a rough guess" if n < FEW_SPEAKERS else ""
     return (
-        "Phones by a linear probe on frames (always the most frequent one: "
-        f"{majority[0]:.1f} % wrong)"
+        f"Phones by a linear probe on frames of {n} aligned speakers{rough}"
+        f"{learnt} (always the most frequent one: {found[0]['majority']:.1f} % "
+        "wrong).\nAttacks"
     )
 
 

@@ -85,7 +85,7 @@ def test_without_phones_there_is_less_and_it_is_told(monkeypatch):
     assert "two groups" in why
     text = format_representations({"taps": found})
     assert f"lidar_speakers of fast: {why}" in text
-    assert "PNMI" not in text and "RankMe: directions that vary" in text
+    assert "PNMI" not in text and "RankMe: directions that frames" in text
     flat = format_representations({"taps": {"x": {"uniformity": -1e-4}}})
     assert " 0.00" in flat and "-0.00" not in flat
 

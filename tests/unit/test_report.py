@@ -511,7 +511,7 @@ def test_other_trainings_are_no_repetitions(two_runs):
         compare_runs(a, b)
 
 
-def test_phone_errors_are_compared_on_the_same_frames(two_runs):
+def test_phone_errors_are_compared_by_speaker(two_runs):
     a, b = map(load_run, two_runs)
     for run, wrong in ((a, 30), (b, 40)):
         counts = {f"s{i}": [wrong + i, 100] for i in range(9)}
@@ -520,8 +520,14 @@ def test_phone_errors_are_compared_on_the_same_frames(two_runs):
     found = compare_runs(a, b)[name]
     assert found.value == pytest.approx(10.0)
     assert found.low == pytest.approx(10.0) == found.high
-    b["phones"]["encoder"]["by_speaker"]["s3"] = [3, 99]
-    assert name not in compare_runs(a, b)
+    # Another front-end has fewer frames of the same speakers.
+    halves = {f"s{i}": [20 + i, 50] for i in range(9)}
+    b["phones"]["encoder"]["by_speaker"] = halves
+    found = compare_runs(a, b)[name]
+    assert found.value == pytest.approx(100 * (24 / 50 - 34 / 100))
+    assert found.low < found.value < found.high
+    b["phones"]["encoder"]["by_speaker"] = {**halves, "s9": [1, 50]}
+    assert name not in compare_runs(a, b)  # another speaker
     b["phones"] = a["phones"]
     assert name in compare_runs(a, b)
     b["probe"] = {"epochs": 3}  # a stronger one

@@ -6,6 +6,7 @@ import pytest
 
 from speechbrain_privacy.report import plots
 from speechbrain_privacy.report.pretraining import (
+    SPENT,
     cost_lines,
     curves,
     describe_costs,
@@ -86,7 +87,7 @@ def test_single_runs_say_what_they_cost_without_a_table_of_dashes():
         ("asr", "2", "3", "0", "2", "1.5", "1.50"),
     ]
     alone = describe_costs([one, read], style="markdown")
-    assert alone == format_lines(lines, "markdown")
+    assert alone == f"{format_lines(lines, 'markdown')}\n\n{SPENT}"
     text = describe_costs([*RUNS, one])
     assert text.index("TFLOP to target") < text.index("weights 1, units 0")
 

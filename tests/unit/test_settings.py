@@ -82,6 +82,9 @@ def test_a_trained_run_refuses_other_settings(recipe):
     begin(recipe, {"output_folder": str(recipe.parent / "run")})
     # Further, or with a version that knows more settings.
     begin(recipe, "number_of_epochs: 9")
+    with pytest.raises(ValueError, match="of 9 epochs, which may become more"):
+        begin(recipe, "number_of_epochs: 8")
+    recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 9"))
     (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
     begin(recipe)
     recipe.write_text(RECIPE + "balance: null\n")
@@ -105,6 +108,24 @@ def test_overrides_of_what_is_not_there_are_refused(recipe):
         ValueError, match=r"--xyz is none of .*recipe.yaml: seed"
     ):
         check_overrides(recipe, "xyz: 2")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("seed: ten", r"--seed is 'ten', not a whole number as 1 is"),
+        ("seed: 1.5", r"--seed is '1.5', not a whole number"),
+        ("lr: fast", r"--lr is 'fast', not a number as 0.5 is"),
+        ("block: {size: big}", r"--block: size is 'big', not a whole number"),
+    ],
+)
+def test_what_is_a_number_takes_no_words(given, message, tmp_path):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text("seed: 1\nlr: 0.5\nblock:\n    size: 3\non: true\n")
+    check_overrides(recipe, "seed: 2\nlr: 1\nblock: {size: 4}\non: false")
+    check_overrides(recipe, "seed: null\nlr: !ref <seed>\nblock: null")
+    with pytest.raises(ValueError, match=message):
+        check_overrides(recipe, given)
 
 
 def test_more_epochs_may_follow_wherever_they_are_counted(recipe, tmp_path):
