@@ -369,23 +369,14 @@ def pretext(options):
 
     if options.recipe:
         selection.check_recipe(*options.recipe)
-    if options.alignments and options.label:
-        raise ValueError(
-            "pretext: classes are the phones of --alignments or the values of "
-            "--label, not both"
-        )
-    for name in ("least", "most"):
-        if getattr(options, name) < 2:
-            raise ValueError(f"--{name} is 2 segments or more")
-    label = options.label or "spk_id"
-    need = () if options.alignments else (label,)
+    need = () if options.alignments else (options.label or selection.LABEL,)
     manifest = read_manifest(options.manifest, options.data_folder, need)
     segments = selection.segments_of(
         manifest,
         load_alignments(options.alignments, [manifest])
         if options.alignments
         else None,
-        label,
+        options.label,
     )
     kernels, targets, left_out = selection.describe_segments(
         segments,

@@ -20,6 +20,8 @@ from speechbrain_privacy.dataio.audio import read_utterance
 from speechbrain_privacy.dataio.files import replaced_file
 from speechbrain_privacy.metrics.dependence import log_gaussian, shuffled_hsic
 
+#: Column of the classes, where there are no phones.
+LABEL = "spk_id"
 #: Frames that a segment is brought to.
 FRAMES = 10
 #: Of the Gaussians that do it, as shares of the segment; those further from
@@ -69,7 +71,7 @@ def downsampled(frames, count=FRAMES):
     return (weights / weights.sum(1, keepdims=True)) @ frames
 
 
-def segments_of(manifest, alignments=None, label="spk_id"):
+def segments_of(manifest, alignments=None, label=None):
     """Labelled segments: phones of an alignment, or whole utterances.
 
     Arguments
@@ -78,13 +80,20 @@ def segments_of(manifest, alignments=None, label="spk_id"):
     alignments : dict, optional
         Utterance -> list of ``(start, end, phone)``.
     label : str
-        Without alignments, the manifest's column that says the class.
+        Without alignments, the manifest's column that says the class;
+        default ``spk_id``.
 
     Returns
     -------
     dict
         Class -> list of ``(row, start, end)``, in seconds.
     """
+    if alignments is not None and label:
+        raise ValueError(
+            f"classes are phones of an alignment or values of '{label}', not "
+            "both"
+        )
+    label = label or LABEL
     found = defaultdict(list)
     for row in manifest.rows:
         if alignments is None:
@@ -137,6 +146,9 @@ def describe_segments(
     ValueError
         If no class is left, or a descriptor is the same everywhere.
     """
+    for name, number in (("least", least), ("most", most)):
+        if number < 2:
+            raise ValueError(f"{name} is 2 segments or more, not {number}")
     draw = np.random.default_rng(seed)
     chosen, left_out = {}, []
     for name in sorted(segments):

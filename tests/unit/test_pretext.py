@@ -10,7 +10,7 @@ from hyperpyyaml import load_hyperpyyaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechbrain_privacy.audit.pretext import downsampled
+from speechbrain_privacy.audit.pretext import downsampled, segments_of
 from speechbrain_privacy.cli import main
 from speechbrain_privacy.metrics.dependence import (
     centred,
@@ -242,3 +242,7 @@ def test_too_little_is_named(labelled, capsys):
     assert "no class has 20 segments" in capsys.readouterr().err
     assert main([*given, "--label=accent"]) == 2
     assert "'accent' is missing" in capsys.readouterr().err
+    assert main([*given, "--least=1"]) == 2
+    assert "least is 2 segments or more, not 1" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="values of 'gender', not both"):
+        segments_of(None, {}, "gender")

@@ -87,7 +87,7 @@ def test_a_trained_run_refuses_other_settings(recipe):
     recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 9"))
     (recipe.parent / "block.yaml").write_text(BLOCK + "new: 1\n")
     begin(recipe)
-    recipe.write_text(RECIPE + "balance: null\n")
+    recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 9") + "balance: 0\n")
     with pytest.raises(ValueError, match="or version, that had no balance"):
         begin(recipe, "balance: gender")
     begin(recipe)
