@@ -91,3 +91,17 @@ def test_weights_of_a_pre_training(tmp_path, monkeypatch):
     for name in ("text", "tensor", "cut"):
         with pytest.raises(ValueError, match=rf"{name}.ckpt holds"):
             ConformerLobe(20, **sizes, weights=f"{name}.ckpt")
+
+
+def test_weights_tell_whether_places_were_added(tmp_path):
+    """They are no parameters; without them hidden frames are others."""
+    sizes = {"d_model": 16, "num_layers": 1, "d_ffn": 16, "frontend": "patches"}
+    torch.save(
+        ConformerLobe(8, places=True, **sizes).state_dict(), tmp_path / "p"
+    )
+    torch.save(ConformerLobe(8, **sizes).state_dict(), tmp_path / "n")
+    ConformerLobe(8, places=True, weights=tmp_path / "p", **sizes)
+    ConformerLobe(8, weights=tmp_path / "n", **sizes)
+    for name, places in (("p", False), ("n", True)):
+        with pytest.raises(ValueError, match="with_places is"):
+            ConformerLobe(8, places=places, weights=tmp_path / name, **sizes)
