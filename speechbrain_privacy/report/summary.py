@@ -307,7 +307,7 @@ def describe(runs):
         "utterances, the\nattacker that is strongest on single ones; "
         f"{spread}.\n"
         "Higher EER = less is given away; 50 % is guessing."
-        f"{warning}{_small(audit)}"
+        f"{warning}{_small(audit)}{_warned(runs)}"
     )
 
 
@@ -321,9 +321,8 @@ def _errors_of(runs):
     n = max(x["error"].get("n_speakers", 0) for x in found)
     folds = {(run.get("probe") or {}).get("folds") for run in runs} - {None}
     learnt = f", learnt on the others in {min(folds)} folds" if folds else ""
-    rough = ": a rough guess" if n < FEW_SPEAKERS else ""
     return (
-        f"Phones by a linear probe on frames of {n} aligned speakers{rough}"
+        f"Phones by a linear probe on frames of {n} aligned speakers"
         f"{learnt} (always the most frequent one: {found[0]['majority']:.1f} % "
         "wrong).\nAttacks"
     )
@@ -334,6 +333,18 @@ def _small(audit):
     if n >= FEW_SPEAKERS:
         return ""
     return f"\n{n} speakers: the intervals are rough guesses."
+
+
+def _warned(runs):
+    """What is to be known of the intervals of errors."""
+    errors = [run.get("WER") or {} for run in runs]
+    errors += [
+        found["error"]
+        for run in runs
+        for found in run.get("phones", {}).values()
+    ]
+    warnings = dict.fromkeys(x["warning"] for x in errors if x.get("warning"))
+    return "".join(f"\nerrors: {text}." for text in warnings)
 
 
 def describe_adversaries(runs):

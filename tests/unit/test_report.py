@@ -208,6 +208,13 @@ def test_pretrained_encoders_are_wrong_about_phones(tmp_path):
     assert encoder.error.text == "52.0 +- 2.8"
     assert "phone error %" in format_table(runs)
     assert "85.0 % wrong" in describe(runs)
+    assert "errors:" not in describe(runs)
+    asked["error"]["n_speakers"] = 9
+    asked["error"]["warning"] = "9 speakers: a rough guess"
+    runs[0]["probe"] = {"folds": 5}
+    told = describe(runs)
+    assert "of 9 aligned speakers, learnt on the others in 5 folds" in told
+    assert told.endswith("errors: 9 speakers: a rough guess.")
     page = write_page(runs, tmp_path / "page.html").read_text()
     assert "phone error %" in page and "What does it cost?" not in page
     runs[0]["efficiency"] = {"flops": 4.25e12, "before": {"units": {}}}
