@@ -111,6 +111,8 @@ class AdversarialBrain(sb.Brain):
         modules = dict(modules)
         modules.setdefault(ADVERSARIES, AdversaryEnsemble())
         if n_classes is not None:
+            # Whatever was drawn before: a run that goes on draws less.
+            seed_step(seed, 0, 0, 0)
             modules[ADVERSARIES].set_classes(n_classes)
         super().__init__(
             modules=modules,
