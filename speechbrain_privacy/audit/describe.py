@@ -57,8 +57,9 @@ def describe(
     Returns
     -------
     dict
-        Tap -> ``rankme``, ``rankme_centred``, ``uniformity``, ``lidar_speakers`` (utterance means
-        as views of speakers), ``cka`` (with each other tap), and with phones
+        Tap -> ``rankme``, ``rankme_centred``, ``uniformity``,
+        ``lidar_speakers`` (utterance means as views of speakers), ``cka``
+        (with each other tap), and with phones
         ``lidar_phones``, ``alignment`` (same phone, another speaker),
         ``clusters``, ``abx_within`` and ``abx_across``. What cannot be
         computed is told in a sentence instead.

@@ -90,10 +90,15 @@ def read_totals(path):
     """
     try:
         totals = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        costs_of(totals)
-    except (ValueError, TypeError) as fault:
+        parts_of(totals)
+    except (ValueError, TypeError, AttributeError) as fault:
         raise ValueError(f"{path} does not tell costs: {fault}") from None
-    return totals
+    return {"id": _unnamed(totals), **totals}
+
+
+def _unnamed(totals):
+    """In place of an ID, which older versions did not give."""
+    return json.dumps(costs_of(totals), sort_keys=True)
 
 
 def parts_of(totals):
@@ -131,8 +136,7 @@ def parts_of(totals):
             take(key, costs)
     inside, costs = added_up(parts), costs_of(totals)
     own = {kind: x - inside.get(kind, 0) for kind, x in costs.items()}
-    # Without a name, things are told apart by what they cost.
-    take(totals.get("id", tuple(costs.items())), own)
+    take(totals.get("id") or _unnamed(totals), own)
     return parts
 
 

@@ -10,7 +10,7 @@ import json
 import resource
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from uuid import uuid4
 
 import numpy as np
@@ -211,6 +211,9 @@ class EfficiencyMeter:
         """Whether too little has been counted to say what this would cost."""
         if len(self.shapes) < FIRST:
             return True
+        known = set(self.shapes)
+        if len(known) < FIRST:  # a law needs more
+            return (n_rows, n_samples) not in known
         lengths = [t for _, t in self.shapes]
         sizes = [b * t for b, t in self.shapes]
         return any(
@@ -354,9 +357,12 @@ def write_cost(path, spent, steps_here):
         for name in ("peak_memory_bytes", "energy_method"):
             spent.pop(name, None)
     if steps_here or (spent["steps"] and not path.is_file()):
-        # Others may have been told of this run already, by its name.
-        known = read_totals(path) if path.is_file() else {}
-        write_json(path, {"id": known.get("id", uuid4().hex), **spent})
+        name = uuid4().hex
+        if path.is_file():
+            with suppress(ValueError):  # what it may hold is written over
+                # Others may have been told of this run already, by its name.
+                name = read_totals(path)["id"]
+        write_json(path, {"id": name, **spent})
 
 
 def peak_memory(device="cpu"):

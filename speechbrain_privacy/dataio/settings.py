@@ -88,11 +88,11 @@ def check_settings(hparams_file, overrides, output_folder):
                 f"that had no {later[0]}: give another --output_folder"
             )
         first = _settings(before.read_text())
-        epochs = [some.get("number_of_epochs") for some in (first, now)]
-        if None not in epochs and int(epochs[1]) < int(epochs[0]):
+        before, after = (_epochs(some) for some in (first, now))
+        if after < before:
             raise ValueError(
-                f"{folder} holds a training of {epochs[0]} epochs, which may "
-                f"become more, not {epochs[1]}: give another --output_folder"
+                f"{folder} holds a training of {before:g} epochs, which may "
+                f"become more, not {after:g}: give another --output_folder"
             )
         for name, value in first.items():
             if name.split(".")[0] in FREE:
@@ -102,6 +102,13 @@ def check_settings(hparams_file, overrides, output_folder):
                     f"{folder} holds a training with {name} {value}, not "
                     f"{now[name]}: give another --output_folder"
                 )
+
+
+def _epochs(settings):
+    try:
+        return float(settings["number_of_epochs"])
+    except (KeyError, ValueError):  # refused elsewhere, if it is wrong
+        return float("inf")
 
 
 def training_settings(output_folder):
@@ -183,14 +190,10 @@ def check_overrides(hparams_file, overrides):
 
 
 def _check_number(name, default, given):
-    """What is a number by default is no word, and stays whole."""
-    if isinstance(default, bool) or not isinstance(default, int | float):
-        return
-    whole = isinstance(default, int)
-    part = whole and isinstance(given, float) and not given.is_integer()
-    if isinstance(given, str) or part:
-        kind = "whole number" if whole else "number"
-        raise ValueError(f"{name} is '{given}', not a {kind} as {default} is")
+    """What is a number by default is no word."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    if number and isinstance(given, str):
+        raise ValueError(f"{name} is '{given}', not a number as {default} is")
 
 
 def _given(overrides):

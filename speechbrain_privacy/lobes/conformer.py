@@ -20,7 +20,7 @@ from speechbrain_privacy.lobes.frontends import (
 )
 from speechbrain_privacy.nnet.choices import chosen
 from speechbrain_privacy.nnet.pooling import frame_counts, frames_mask
-from speechbrain_privacy.nnet.weights import load_weights
+from speechbrain_privacy.nnet.weights import PLACES, load_weights
 
 FRONTENDS = {
     "convolution": Subsampling,
@@ -141,7 +141,7 @@ class ConformerLobe(torch.nn.Module):
         self.d_model = d_model
         self.places = places
         if places:  # nothing to learn, but other frames: weights tell it
-            self.register_buffer("with_places", torch.ones(()))
+            self.register_buffer(PLACES, torch.ones(()))
         make = chosen(FRONTENDS, frontend, "frontend")
         self.subsampling = make(input_size, d_model, stride, channels)
         self.dropout = ChannelDropout(dropout)
@@ -170,6 +170,11 @@ class ConformerLobe(torch.nn.Module):
         """Seconds between frames, and of the middle of the first, where
         features come every 10 ms."""
         return 0.01 * self.stride, 0.01 * self.subsampling.centre
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        if self.places:  # those of older versions do not tell
+            state_dict.setdefault(f"{prefix}{PLACES}", torch.ones(()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, feats, lengths):
         """Encodes a batch.

@@ -10,6 +10,8 @@ Masks are boolean ``[batch, frames]``, True where hidden, on the device of
 ``counts``. All draws come from ``generator``, or from torch's own.
 """
 
+from numbers import Integral, Real
+
 import numpy as np
 import torch
 
@@ -117,7 +119,8 @@ class Segments:
     ):
         self.ratio = _checked_ratio(ratio)
         self.together = _checked_whole(together, "together", 1)
-        if len(shift) != 2 or shift[0] > shift[1]:
+        pair = isinstance(shift, list | tuple) and len(shift) == 2
+        if not pair or shift[0] > shift[1]:
             raise ValueError(f"shift is (least, most) frames, not {shift}")
         self.shift = tuple(_checked_whole(x, "shift") for x in shift)
         self.shuffle = shuffle
@@ -361,20 +364,22 @@ def _wanted(counts, ratio):
 
 
 def _checked_whole(number, name, least=None):
-    if type(number) is not int or (least is not None and number < least):
+    if not isinstance(number, Integral) or (
+        least is not None and number < least
+    ):
         more = "" if least is None else f", {least} or more"
         raise ValueError(f"{name} is a whole number{more}, not {number}")
     return number
 
 
 def _checked_ratio(ratio):
-    if not isinstance(ratio, int | float) or not 0.0 < ratio < 1.0:
+    if not isinstance(ratio, Real) or not 0.0 < ratio < 1.0:
         raise ValueError(f"the ratio of hidden frames lies in (0, 1): {ratio}")
     return ratio
 
 
 def _checked_silence(silence):
-    if not isinstance(silence, int | float) or not 0.0 < silence <= 1.0:
+    if not isinstance(silence, Real) or not 0.0 < silence <= 1.0:
         raise ValueError(f"silence lies in (0, 1], not {silence}")
     return silence
 

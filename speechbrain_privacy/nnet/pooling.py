@@ -8,7 +8,7 @@ import torch
 
 def frame_counts(lengths, n_frames):
     """Relative lengths ``[batch]`` -> whole frames ``[batch]``, at least 1."""
-    return valid_counts(lengths, n_frames).clamp(min=1)
+    return valid_counts(lengths, n_frames).clamp(min=min(1, n_frames))
 
 
 def valid_counts(lengths, n_frames):

@@ -9,6 +9,8 @@ from speechbrain.utils.checkpoints import Checkpointer
 
 #: Of a run: where its checkpoints are, and the encoder in them.
 SAVED, ENCODER = "save", "encoder"
+#: Among an encoder's: that it adds places, which older versions do not tell.
+PLACES = "with_places"
 
 
 def read_weights(path):
@@ -89,6 +91,8 @@ def load_weights(module, path):
         If there is no such file, or it is of another architecture.
     """
     found, wanted = read_weights(path), module.state_dict()
+    if PLACES in wanted:
+        found.setdefault(PLACES, wanted[PLACES])
     for name in sorted(wanted.keys() | found.keys()):
         shapes = [
             tuple(some[name].shape) if name in some else "missing"

@@ -29,7 +29,8 @@ INTERVALS = (
 
 SPENT = (
     "Before the first step: TFLOP of what else had to be made or trained, part "
-    "of the whole. Minutes and memory are of training (of all processes, and "
+    "of the whole (what two of them share is in each, and once in the whole). "
+    "Minutes and memory are of training (of all processes, and "
     "of one): libraries are in the memory, loading and probing are not in the "
     "minutes."
 )
@@ -272,7 +273,10 @@ def explain_costs(runs, cost="flops"):
         )
     curved = {run["name"] for run in runs if run.get("curve")}
     if missing := sorted(curved - set(found)):
-        parts.append(f"This cost is not known of {', '.join(missing)}.")
+        parts.append(
+            f"This cost is not known of {', '.join(missing)} (or not at an "
+            "epoch that all seeds share)."
+        )
     return " ".join([*parts, *_spent_before(runs)])
 
 

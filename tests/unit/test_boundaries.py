@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -37,10 +36,6 @@ from speechbrain_privacy.metrics.boundaries import (
     evaluate_boundaries,
 )
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "recipes/LibriSpeech"))
-
-from librispeech_prepare import prepare_librispeech  # noqa: E402
 
 TONES = (300, 1200, 500, 2500, 800, 3500, 400, 1800)
 #: In units of 10 ms.
@@ -358,8 +353,11 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_detectors_on_read_speech(corpora, tmp_path):
+def test_detectors_on_read_speech(corpora, tmp_path, monkeypatch):
     """The README's table, of speakers for whom no rate was chosen."""
+    monkeypatch.syspath_prepend(ROOT / "recipes/LibriSpeech")
+    from librispeech_prepare import prepare_librispeech
+
     folder = corpora / "LibriSpeech"
     prepare_librispeech(folder, tmp_path, parts=["test-other"])
     found = evaluate_detectors(

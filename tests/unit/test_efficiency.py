@@ -156,8 +156,16 @@ def test_steps_between_are_extrapolated():
     assert totals["wall_seconds"] > 0
 
 
-@pytest.mark.parametrize("shape", [(30, 20), (4, 12), (1, 300), (4, 140)])
-def test_a_step_unlike_all_counted_ones_is_not_billed_by_a_guess(shape):
+@pytest.mark.parametrize(
+    ("lengths", "shape"),
+    [
+        *(((150, 151, 149, 148), x) for x in ((30, 20), (4, 12), (4, 140))),
+        *(((150, 150, 20, 20), x) for x in ((10, 30), (4, 60), (4, 20))),
+    ],
+)
+def test_a_step_unlike_all_counted_ones_is_not_billed_by_a_guess(
+    lengths, shape
+):
     layer = torch.nn.Linear(4, 4)
 
     def work(wavs):
@@ -165,7 +173,7 @@ def test_a_step_unlike_all_counted_ones_is_not_billed_by_a_guess(shape):
         return x @ x.transpose(1, 2)
 
     meter = EfficiencyMeter(sample_rate=10, every=10**9)
-    for length in (150, 151, 149, 150):
+    for length in lengths:
         with meter.step(wavs := torch.randn(4, length), torch.ones(4)):
             work(wavs)
     before = meter.totals()["flops"]
@@ -433,6 +441,8 @@ def test_costs_of_others_are_not_taken_for_a_runs(tmp_path, caplog):
         '{"flops": null}',
         '{"flops": NaN}',
         '{"steps": -1}',
+        '{"before": [1]}',
+        '{"before": {"a": 3}}',
     ],
 )
 def test_a_file_that_tells_no_costs_is_named(text, tmp_path):
@@ -499,6 +509,27 @@ def test_of_a_run_that_went_on_the_end_counts(order):
     for name in [*runs][::order]:
         meter.carry(name, runs[name])
     assert meter.totals()["flops"] == 40 + 20
+
+
+def test_runs_of_older_versions_are_known_by_their_costs(tmp_path):
+    weights = {"flops": 100.0}
+    runs = {
+        "weights": weights,
+        "teacher": {"flops": 150.0, "before": {"weights": weights}},
+    }
+    for name, told in runs.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "efficiency.json").write_text(json.dumps(told))
+    meter = EfficiencyMeter()
+    meter.carry_all({name: tmp_path / name for name in runs}, {})
+    assert meter.totals()["flops"] == 150
+
+
+def test_a_broken_file_is_written_over(tmp_path):
+    path = tmp_path / "efficiency.json"
+    path.write_text("{")
+    write_cost(path, {"flops": 1.0, "steps": 1}, 1)
+    assert json.loads(path.read_text())["flops"] == 1
 
 
 def test_a_run_keeps_its_name_when_it_goes_on(tmp_path):

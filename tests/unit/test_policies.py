@@ -238,6 +238,7 @@ def test_lengths_are_counts_of_frames():
         (lambda: Segments(shift=[1.5, 2]), "shift is a whole number, not 1.5"),
         (lambda: Segments(shift=[2, 1]), "least, most"),
         (lambda: Segments(shift=[1]), "least, most"),
+        (lambda: Segments(shift=2), "least, most"),
         (lambda: FixedSpans("0.5"), "the ratio of hidden frames lies in"),
         (lambda: Segments(silence="0.5"), "silence lies in"),
     ],
