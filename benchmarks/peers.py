@@ -17,10 +17,12 @@ import torch
 from speechbrain.lobes.models import BESTRQ as sb_bestrq
 from speechbrain.lobes.models import wav2vec as sb_wav2vec
 from speechbrain.lobes.models.convolution import ConvolutionFrontEnd
+from speechbrain.lobes.models.transformer.Conformer import ConvolutionModule
 from speechbrain.lobes.models.transformer.TransformerASR import (
     EncoderWrapper,
     TransformerASR,
 )
+from speechbrain.nnet.attention import RelPosMHAXL
 from speechbrain.nnet.losses import ContrastiveLoss
 from speechbrain.nnet.quantisers import RandomProjectionQuantizer
 
@@ -118,6 +120,15 @@ class PeerBestRQ(torch.nn.Module):
 def recipe_bestrq(d_model, layers, n_codes=CODES):
     """SpeechBrain's BEST-RQ with its own encoder."""
     return PeerBestRQ(PeerRecipe(d_model, layers), n_codes)
+
+
+def speechbrain_layers(lobe):
+    """A ``ConformerLobe`` whose layers attend and convolve as SpeechBrain's
+    do, with the parameters that they share."""
+    for layer in lobe.layers.layers:
+        layer.mha_layer.__class__ = RelPosMHAXL
+        layer.convolution_module.__class__ = ConvolutionModule
+    return lobe
 
 
 class PeerWav2Vec2(torch.nn.Module):

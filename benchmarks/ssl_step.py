@@ -15,7 +15,11 @@ steps take turns in one process. Peers:
   need), so that nothing but the objective differs;
 - ``speechbrain_bestrq_alone`` beside ``bestrq_alone``: around a front-end of
   patches without any layer behind it, which is next to nothing: masks, quantiser
-  and loss.
+  and loss;
+- ``speechbrain_encoder``: our encoder with SpeechBrain's own attention and
+  convolutions of the same weights, beside ``encoder``; neither with any
+  objective. ``encoder`` on all and ``encoder_visible`` on two fifths of the
+  frames are bounds, too: no objective around them, ours or another, is faster.
 
 Prints seconds of audio for a CPU second and the peak memory of a step, then
 ``ratio time OURS PEER`` (goals: bestrq 1.8 and bestrq_visible 3 beside the
@@ -38,6 +42,7 @@ from peers import (
     PeerBestRQ,
     PeerWav2Vec2,
     recipe_bestrq,
+    speechbrain_layers,
 )
 
 from speechbrain_privacy.lobes.bestrq import BestRQ, RandomProjectionQuantizer
@@ -46,12 +51,31 @@ from speechbrain_privacy.lobes.objectives import LightDecoder, MaskedEncoder
 from speechbrain_privacy.lobes.wav2vec2 import GumbelQuantizer, Wav2Vec2
 from speechbrain_privacy.masking.policies import FixedSpans
 
+#: Of the frames, that BEST-RQ hides.
+RATIO = 0.6
+
 PAIRS = {
     "bestrq": ("speechbrain_recipe", "speechbrain_bestrq"),
     "bestrq_visible": ("speechbrain_recipe", "speechbrain_bestrq_patches"),
     "bestrq_alone": ("speechbrain_bestrq_alone",),
+    "encoder": ("speechbrain_encoder", "speechbrain_bestrq"),
+    "encoder_visible": ("speechbrain_bestrq_patches",),
     "wav2vec2": ("speechbrain_wav2vec2",),
 }
+
+
+class EncoderAlone(torch.nn.Module):
+    """A share of the frames encoded, with hardly a loss."""
+
+    def __init__(self, encoder, share=1.0):
+        super().__init__()
+        self.encoder = encoder
+        self.share = share
+
+    def forward(self, feats, lengths):
+        """``feats [batch, time, channels]`` -> a loss."""
+        seen = feats[:, : round(self.share * feats.shape[1])]
+        return self.encoder(seen, lengths)[0].square().mean()
 
 
 def make_models(d_model, layers):
@@ -76,17 +100,20 @@ def make_models(d_model, layers):
 
     patches = {"frontend": "patches", "places": True}
     alone = {"frontend": "patches", "num_layers": 0}
-    visible = masked(0.6, 1, LightDecoder(d_model), **patches)
+    visible = masked(RATIO, 1, LightDecoder(d_model), **patches)
     contrastive = masked(0.49, 10, frontend="patches")
     quantizer = GumbelQuantizer(d_model, TARGET_SIZE, VARIANTS)
     return {
         "speechbrain_recipe": recipe_bestrq(d_model, layers),
         "speechbrain_bestrq": PeerBestRQ(encoder()),
         "speechbrain_bestrq_patches": PeerBestRQ(encoder(**patches)),
-        "bestrq": BestRQ(masked(0.6, 1), codes()),
+        "bestrq": BestRQ(masked(RATIO, 1), codes()),
         "bestrq_visible": BestRQ(visible, codes()),
         "speechbrain_bestrq_alone": PeerBestRQ(encoder(**alone)),
-        "bestrq_alone": BestRQ(masked(0.6, 1, **alone), codes()),
+        "bestrq_alone": BestRQ(masked(RATIO, 1, **alone), codes()),
+        "speechbrain_encoder": EncoderAlone(speechbrain_layers(encoder())),
+        "encoder": EncoderAlone(encoder()),
+        "encoder_visible": EncoderAlone(encoder(**patches), 1.0 - RATIO),
         "speechbrain_wav2vec2": PeerWav2Vec2(encoder(frontend="patches")),
         "wav2vec2": Wav2Vec2(contrastive, quantizer, TARGET_SIZE, NEGATIVES),
     }

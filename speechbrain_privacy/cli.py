@@ -173,7 +173,13 @@ def main(arguments=None):
     )
     represent.add_argument("run", help="output folder of a run")
     represent.add_argument(
-        "--manifest", help="other speech than the run's test data"
+        "--weights",
+        help="another checkpoint of the encoder than the last, e.g. "
+        "RUN/milestones/epoch-0004.ckpt",
+    )
+    represent.add_argument(
+        "--manifest",
+        help="other speech than the run's test data (ID, duration, wav)",
     )
     represent.add_argument(
         "--data_folder", default="", help="what its $data_root stands for"
@@ -190,6 +196,13 @@ def main(arguments=None):
         "layers.0 (default: what the run's audit taps)",
     )
     represent.add_argument("--clusters", type=int, default=100)
+    represent.add_argument(
+        "--views",
+        type=int,
+        default=4,
+        help="ways each utterance is heard in, for LiDAR and alignment "
+        "(default: 4; 0: without)",
+    )
     represent.add_argument("--seed", type=int, default=0)
     represent.add_argument("--device", default="cpu")
     represent.add_argument("--json", help="where the numbers go as JSON")

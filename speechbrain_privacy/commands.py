@@ -230,6 +230,8 @@ def represent(options):
         options.clusters,
         options.seed,
         options.device,
+        options.weights,
+        options.views,
     )
     print(format_representations(found, options.format))
     if options.json:

@@ -11,6 +11,7 @@ from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.audit.describe import describe
 from speechbrain_privacy.audit.epsilon import check_epsilon
 from speechbrain_privacy.audit.representations import Tap, extract
+from speechbrain_privacy.augment.rooms import WorseHeard
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
@@ -19,7 +20,7 @@ from speechbrain_privacy.dataio.speech import (
     make_speech_dataset,
 )
 from speechbrain_privacy.experiments import SPLITS, attackers_split
-from speechbrain_privacy.lobes.trained import without_weights
+from speechbrain_privacy.lobes.trained import load_encoder, without_weights
 
 #: What a recipe may have a manifest of.
 EVERY_SPLIT = (*SPLITS, "learn", "probe")
@@ -115,6 +116,8 @@ def represent_run(
     clusters=100,
     seed=0,
     device="cpu",
+    weights=None,
+    views=4,
 ):
     """Says what a finished run's representations are like.
 
@@ -123,7 +126,7 @@ def represent_run(
     folder : str or Path
         Its output folder.
     manifest : str or Path, optional
-        Other speech than the run's test data.
+        Other speech than the run's test data; ``ID, duration, wav`` will do.
     data_folder : str
         What its ``$data_root`` stands for.
     alignments : list of str
@@ -133,8 +136,14 @@ def represent_run(
     clusters : int
         For purities.
     seed : int
-        Of draws and clusters.
+        Of draws, clusters and views.
     device : str
+    weights : str or Path, optional
+        Another checkpoint of the run's encoder than the last, such as those
+        of its ``milestones``.
+    views : int
+        Of each utterance, in drawn rooms and under pink noise of 0 to 20
+        decibels.
 
     Returns
     -------
@@ -142,9 +151,12 @@ def represent_run(
         See ``audit.describe.describe``.
     """
     brain, data, hparams = reopen(folder, {"device": device})
+    model = hparams["model"]
+    if weights is not None:
+        load_encoder(model["lobe"], weights)
     dataset, speech = _split(data, "test")
     if manifest is not None:
-        speech = read_manifest(manifest, data_folder, ("spk_id",))
+        speech = read_manifest(manifest, data_folder)
         dataset = _dataset(speech, data, hparams)
     chosen = hparams["audit"].taps
     if taps:
@@ -161,6 +173,8 @@ def represent_run(
             load_alignments(alignments, [speech]),
             clusters=clusters,
             seed=seed,
+            worse=WorseHeard(model["sample_rate"]),
+            views=views,
         ),
     }
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import numpy as np
+import torch
 from sklearn.cluster import MiniBatchKMeans
 
 from speechbrain_privacy.audit.phones import frame_grid, labelled_frames
@@ -21,6 +22,8 @@ from speechbrain_privacy.metrics.representation import (
 GRID = 0.04
 #: No phones: an alignment's names of silence are not told apart.
 SILENCE = ("SIL", "sil", "sp", "spn", "", "_")
+#: Why there is no metric of speakers.
+UNKNOWN = {"not_computed": "the manifest does not say who speaks (spk_id)"}
 
 
 def describe(
@@ -33,6 +36,8 @@ def describe(
     clusters=100,
     seed=0,
     progressbar=True,
+    worse=None,
+    views=0,
 ):
     """Label-free metrics, and those that need phones where these are known.
 
@@ -44,7 +49,7 @@ def describe(
         Name -> ``Tap``, of modules.
     dataset : DynamicItemDataset
     manifest : Manifest
-        With ``spk_id``.
+        With ``spk_id``, if it is known who speaks.
     alignments : dict, optional
         As ``dataio.alignments.read_alignments`` returns them.
     most_frames : int
@@ -53,19 +58,35 @@ def describe(
         Of k-means on these frames.
     seed : int
     progressbar : bool
+    worse : callable, optional
+        Makes another view of waveforms: see ``heard`` of ``tapped_frames``.
+    views : int
+        How many are made of each utterance; 0 for none.
 
     Returns
     -------
     dict
-        Tap -> ``rankme``, ``rankme_centred``, ``uniformity``,
-        ``lidar_speakers`` (utterance means as views of speakers), ``cka``
-        (with each other tap), and with phones
-        ``lidar_phones``, ``alignment`` (same phone, another speaker),
-        ``clusters``, ``abx_within`` and ``abx_across``. What cannot be
-        computed is told in a sentence instead.
+        Tap -> ``rankme``, ``rankme_centred``, ``uniformity``, ``cka`` (with
+        each other tap); with views ``lidar_views`` (means of utterances, heard
+        in several ways) and ``alignment_views`` (frames as they were recorded
+        and as the first view has them); with speakers ``lidar_speakers``
+        (means of a speaker's utterances); with phones ``lidar_phones`` and
+        ``clusters``; with both ``alignment`` (same phone, another speaker),
+        ``abx_within`` and ``abx_across``. What cannot be computed is told in a
+        sentence instead.
     """
     tapped = extract(brain, taps, dataset, progressbar=progressbar)
-    speakers = {row["ID"]: row["spk_id"] for row in manifest.rows}
+    heard = []
+    for number in range(views):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + number)
+            heard.append(
+                extract(
+                    brain, taps, dataset, progressbar=progressbar, heard=worse
+                )
+            )
+    speakers = {row["ID"]: row.get("spk_id") or None for row in manifest.rows}
+    told = None not in speakers.values()
     durations = {row["ID"]: row["duration"] for row in manifest.rows}
     draw = np.random.default_rng(seed)
     found, common = {}, {}
@@ -74,7 +95,7 @@ def describe(
         grid = frame_grid(brain.modules, data, manifest)
         kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
         frames = np.asarray(data.frames[kept], np.float64)
-        means = np.stack([x.mean(0) for x in data.utterances()])
+        means = _means(data)
         who = [speakers[key] for key in data.ids]
         found[name] = {
             "rankme": _or_why(rankme, frames),
@@ -82,13 +103,25 @@ def describe(
             "uniformity": _or_why(
                 uniformity, frames[:: max(1, len(frames) // 5000)]
             ),
-            "lidar_speakers": _or_why(lidar, means, who),
+            "lidar_speakers": _or_why(lidar, means, who) if told else UNKNOWN,
         }
+        if heard:
+            others = [view[name] for view in heard]
+            found[name] |= {
+                "lidar_views": _or_why(
+                    lidar,
+                    np.concatenate([_means(other) for other in others]),
+                    np.tile(data.ids, views),
+                ),
+                "alignment_views": _or_why(
+                    alignment, frames, others[0].frames[kept]
+                ),
+            }
         common[name] = _at_common_times(data, durations, *grid)
         if alignments is not None:
             found[name] |= _with_phones(
                 data, grid, manifest, alignments, speakers,
-                (most_frames, clusters, seed),
+                told, (most_frames, clusters, seed),
             )  # fmt: skip
     for name in taps:
         found[name]["cka"] = {
@@ -102,7 +135,12 @@ def describe(
     return found
 
 
-def _with_phones(data, grid, manifest, alignments, speakers, settings):
+def _means(data):
+    """Of each utterance, ``[utterances, dim]``."""
+    return np.stack([x.mean(0) for x in data.utterances()])
+
+
+def _with_phones(data, grid, manifest, alignments, speakers, told, settings):
     most_frames, clusters, seed = settings
     frames, phones, who = labelled_frames(data, manifest, alignments, *grid)
     draw = np.random.default_rng(seed)
@@ -111,13 +149,17 @@ def _with_phones(data, grid, manifest, alignments, speakers, settings):
     units = MiniBatchKMeans(
         min(clusters, len(frames)), random_state=seed, batch_size=4096, n_init=3
     ).fit_predict(frames)
-    pairs = _positive_pairs(phones, who, draw)
-    segments = phone_segments(data, grid, alignments, speakers)
     found = {
         "lidar_phones": _or_why(lidar, frames, phones),
-        "alignment": _or_why(alignment, frames[pairs[0]], frames[pairs[1]]),
         "clusters": _or_why(lambda: asdict(cluster_report(units, phones))),
     }
+    if not told:
+        return found | dict.fromkeys(
+            ("alignment", "abx_within", "abx_across"), UNKNOWN
+        )
+    pairs = _positive_pairs(phones, who, draw)
+    segments = phone_segments(data, grid, alignments, speakers)
+    found["alignment"] = _or_why(alignment, frames[pairs[0]], frames[pairs[1]])
     for mode in ("within", "across"):
         found[f"abx_{mode}"] = _or_why(
             lambda mode=mode: asdict(abx(segments, mode, seed=seed))

@@ -184,7 +184,7 @@ class Tap:
 
 
 def tapped_frames(
-    brain, taps, dataset, batch_size=16, bar="tapping", speed=1.0
+    brain, taps, dataset, batch_size=16, bar="tapping", speed=1.0, heard=None
 ):
     """Runs the frozen model over a data set, utterance by utterance.
 
@@ -201,6 +201,9 @@ def tapped_frames(
         What the progress bar says; None for no bar.
     speed : float
         Plays the audio this much faster, pitch and all.
+    heard : callable, optional
+        Makes of waveforms ``[batch, samples]`` and relative lengths the
+        waveforms that the model hears instead, as long as they were.
 
     Yields
     ------
@@ -243,6 +246,9 @@ def tapped_frames(
         ):
             if speed != 1.0:
                 batch.sig = _faster(batch.sig, speed)
+            if heard is not None:
+                wavs = heard(batch.sig.data, batch.sig.lengths)
+                batch.sig = PaddedData(wavs, batch.sig.lengths)
             latest.clear()
             known.clear()
             for name in taps.keys() - inside.keys():
@@ -271,6 +277,7 @@ def extract(
     speed=1.0,
     folder=None,
     identity=None,
+    heard=None,
 ):
     """Records every tap over a data set.
 
@@ -285,6 +292,8 @@ def extract(
         used again.
     identity : str, optional
         Names the model and the data, for ``folder``.
+    heard : callable, optional
+        As for ``tapped_frames``.
 
     Returns
     -------
@@ -304,7 +313,7 @@ def extract(
     recorders = {n: _Recorder(n, path) for n, path in paths.items()}
     try:
         for key, name, frames in tapped_frames(
-            brain, taps, dataset, batch_size, bar, speed
+            brain, taps, dataset, batch_size, bar, speed, heard
         ):
             recorders[name].add(key, frames)
     finally:

@@ -52,11 +52,7 @@ class TrainedEncoder(torch.nn.Module):
         self.normalize = model["normalize"]
         self.encoder = model["lobe"]
         self.output_size = model["d_model"]
-        path = _last_encoder(Path(source))
-        if hasattr(self.encoder, "load"):
-            self.encoder.load(path)
-        else:
-            load_weights(self.encoder, path)
+        load_encoder(self.encoder, _last_encoder(Path(source)))
         self.freeze = freeze
         if freeze:
             self.requires_grad_(False)
@@ -100,6 +96,20 @@ class TrainedEncoder(torch.nn.Module):
     def train(self, mode=True):
         """As always, but what is frozen draws no dropout."""
         return super().train(mode and not self.freeze)
+
+
+def load_encoder(encoder, path):
+    """A checkpoint's weights, in the way that this encoder takes them.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+    path : str or Path
+    """
+    if hasattr(encoder, "load"):
+        encoder.load(path)
+    else:
+        load_weights(encoder, path)
 
 
 def _model(folder):

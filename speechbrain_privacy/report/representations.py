@@ -7,9 +7,11 @@ COLUMNS = {
     "RankMe": ("rankme",),
     "centred": ("rankme_centred",),
     "uniformity": ("uniformity",),
+    "LiDAR": ("lidar_views",),
+    "alignment": ("alignment_views",),
     "LiDAR speakers": ("lidar_speakers",),
     "LiDAR phones": ("lidar_phones",),
-    "alignment": ("alignment",),
+    "phone alignment": ("alignment",),
     "PNMI %": ("clusters", "pnmi"),
     "phone purity %": ("clusters", "phone_purity"),
     "ABX within %": ("abx_within", "error"),
@@ -22,9 +24,11 @@ MEANINGS = {
     "few by the first alone: an offset that all frames share)",
     "uniformity": "lower: more spread out over the sphere, where an offset "
     "counts, too",
-    "LiDAR": "directions that tell speakers, or phones, apart",
-    "alignment": "squared distance on the sphere between speakers who say the "
-    "same phone, which is low after a collapse, too",
+    "LiDAR": "directions that tell utterances apart however they are heard "
+    "(in drawn rooms, in noise), or speakers, or phones",
+    "alignment": "squared distance on the sphere between a frame and the same "
+    "in another room, in noise; which is low after a collapse, too",
+    "phone alignment": "the same, of two speakers who say one phone",
     "PNMI": "of clusters and phones; more is better",
     "phone purity": "of clusters; more is better",
     "ABX": "phones that are nearer to another one, of one speaker or two; less "

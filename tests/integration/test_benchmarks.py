@@ -73,7 +73,7 @@ def test_ssl_step_prints_ratios_of_time_and_memory():
         *("--d_model=32", "--layers=1"),
     )
     found = re.findall(r"^ratio (time|memory) \S+ \S+ ([0-9.]+)$", text, re.M)
-    assert len(found) == 12
+    assert len(found) == 18
     assert all(float(ratio) > 0 for _, ratio in found)
 
 

@@ -108,7 +108,28 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     assert taps["first"]["rankme"] > 1
     assert 0 <= taps["last"]["clusters"]["pnmi"] <= 1
     assert 0 < taps["last"]["cka"]["first"] <= 1
+    for tap in taps.values():
+        assert 0 < tap["alignment_views"] < 4 and tap["lidar_views"] >= 1
     assert "RankMe" in capsys.readouterr().out
+    # Speech that nothing else is known of, and an earlier encoder.
+    [last] = (tmp_path / "run/save").glob("CKPT*/encoder.ckpt")
+    first = tmp_path / "first.ckpt"
+    weights = torch.load(last)
+    torch.save({name: 2.0 * x for name, x in weights.items()}, first)
+    bare = tmp_path / "bare.csv"
+    rows = [
+        line.split(",")[:3] for line in paths["test"].read_text().splitlines()
+    ]
+    assert rows[0] == ["ID", "duration", "wav"]
+    bare.write_text("\n".join(map(",".join, rows)))
+    asked = ["represent", str(tmp_path / "run"), f"--manifest={bare}"]
+    asked += [f"--weights={first}", f"--json={described}", "--views=2"]
+    assert main([*asked, f"--data_folder={folder}"]) == 0
+    told = capsys.readouterr().out
+    assert "lidar_speakers of encoder: the manifest does not say who" in told
+    earlier = json.loads(described.read_text())["taps"]["encoder"]
+    assert earlier["lidar_views"] >= 1
+    assert earlier["rankme"] != taps["last"]["rankme"]
     taken_away(tmp_path / "run")
 
 

@@ -25,7 +25,20 @@ def model(monkeypatch, frames):
             {"slow": Grid(0.04, 0.015), "fast": Grid(0.01, 0.0)}
         )
     )
-    monkeypatch.setattr(module, "extract", lambda *args, **kwargs: frames)
+
+    def heard(*args, heard=None, **kwargs):
+        if heard is None:
+            return frames
+        return {
+            name: Representations(
+                data.ids,
+                heard(torch.tensor(data.frames), None).numpy(),
+                data.offsets,
+            )
+            for name, data in frames.items()
+        }
+
+    monkeypatch.setattr(module, "extract", heard)
     return brain
 
 
@@ -74,6 +87,59 @@ def test_phones_are_found_at_both_rates(monkeypatch):
     assert "ABX within" in text
     assert "is better, 50 is guessing" in text
     assert "fast and slow" in text
+
+
+def test_nothing_that_needs_speakers_without_them(monkeypatch):
+    frames, manifest, alignments = talk()
+    for row in manifest.rows[1:]:
+        del row["spk_id"]
+    manifest.rows[0]["spk_id"] = ""
+    brain = model(monkeypatch, frames)
+    taps = {"slow": Tap("slow")}
+    found = describe(brain, taps, None, manifest, alignments, clusters=8)
+    for name in ("lidar_speakers", "alignment", "abx_within", "abx_across"):
+        assert "who speaks" in found["slow"][name]["not_computed"]
+    assert found["slow"]["clusters"]["phone_purity"] > 0.95
+    assert found["slow"]["lidar_phones"] == pytest.approx(1, abs=0.01)
+    assert found["slow"]["rankme"] > 1
+
+
+def test_views_tell_what_survives_them(monkeypatch):
+    """Two channels that views leave alone, four that they make anew."""
+    frames, manifest, _ = talk(n_utterances=10)
+    ids, draw = frames["fast"].ids, np.random.default_rng(0)
+    # What tells utterances apart is as strong in all channels.
+    frames = {
+        "fast": Representations.of(
+            {key: np.tile(10 * draw.normal(size=6), (121, 1)) for key in ids}
+        )
+    }
+    brain = model(monkeypatch, frames)
+
+    def anew(channels):
+        def heard(x, lengths):
+            x = x.clone()
+            x[:, channels] = 10 * torch.randn(len(x), len(channels))
+            return x
+
+        return heard
+
+    taps = {"fast": Tap("fast")}
+    given = (brain, taps, None, manifest)
+    before = torch.get_rng_state()
+    same = describe(*given, worse=lambda x, _: x, views=3)["fast"]
+    some = describe(*given, worse=anew([2, 3, 4, 5]), views=3)["fast"]
+    again = describe(*given, worse=anew([2, 3, 4, 5]), views=3)["fast"]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert some == again
+    assert same["alignment_views"] == 0 and same["lidar_views"] > 4
+    assert some["alignment_views"] > 0.3
+    # Means of 121 frames keep little of what is made anew.
+    assert some["lidar_views"] == pytest.approx(2, abs=0.35)
+    assert "lidar_views" not in describe(*given)["fast"]
+    text = format_representations({"taps": {"fast": some}})
+    assert "LiDAR: directions that tell utterances apart" in text
+    assert "not computed" not in text
 
 
 def test_without_phones_there_is_less_and_it_is_told(monkeypatch):
