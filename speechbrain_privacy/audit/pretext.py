@@ -246,6 +246,8 @@ def check_recipe(source, target):
     """
     if Path(target).exists():
         raise ValueError(f"{target} is there already: give another name")
+    if not Path(source).is_file():
+        raise ValueError(f"{source}: there is no such recipe")
     text = Path(source).read_text(encoding="utf-8")
     if len(WEIGHTS.findall(text)) != 1:
         raise ValueError(

@@ -47,6 +47,10 @@ def _vector(matrix, vector, *_, out_shape=None, **__):
     return 2 * int(np.prod(matrix))
 
 
+def _added_vector(added, matrix, vector, *_, out_shape=None, **__):
+    return _vector(matrix, vector)
+
+
 def _distances(x, y, *_, out_shape=None, **__):
     """A difference, a power and a sum for each pair and channel."""
     return 3 * int(np.prod(out_shape)) * x[-1]
@@ -78,6 +82,7 @@ EXTRA = {
     _ATEN._cudnn_rnn: _gpu_rnn,
     _ATEN._cudnn_rnn_backward: _gpu_rnn_backward,
     _ATEN.mv: _vector,
+    _ATEN.addmv: _added_vector,
     _ATEN.dot: _vector,
     _ATEN._cdist_forward: _distances,
     _ATEN._cdist_backward: _distances_backward,

@@ -19,7 +19,8 @@ def read_weights(path):
     Arguments
     ---------
     path : str or Path
-        Written by ``torch.save`` of a ``state_dict``.
+        Written by ``torch.save`` of a ``state_dict``, or one of a run's
+        ``milestones``.
 
     Returns
     -------
@@ -44,6 +45,8 @@ def read_weights(path):
         raise ValueError(f"{path} holds more than weights: not read") from None
     except (RuntimeError, KeyError, EOFError, ValueError) as fault:
         raise ValueError(f"{path} holds no weights: {fault}") from None
+    if isinstance(found, dict) and isinstance(found.get("state"), dict):
+        found = found["state"]  # of a milestone, beside what it had cost
     if not isinstance(found, dict) or not all(
         isinstance(x, torch.Tensor) for x in found.values()
     ):

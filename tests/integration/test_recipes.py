@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 
@@ -544,6 +546,49 @@ def test_pre_training_in_two_processes(
     if "--alignments=null" not in further:  # asked of one process alone
         (point,) = results["curve"]
         assert point["flops"] == spent["flops"] > 0
+
+
+def test_a_moment_and_silence_among_all_speech(toy_corpus, tmp_path):
+    """Units, teachers, adversaries, readers, probes and attackers meet them."""
+    folder, paths = toy_corpus
+    given = {}
+    for split, path in paths.items():
+        rows = list(csv.DictReader(path.open(newline="")))
+        for row, n in ((rows[0], 100), (rows[1], 8000)):
+            name = f"{split}-{n}"
+            wav = tmp_path / f"{name}.wav"
+            soundfile.write(wav, np.zeros(n), 16000)
+            rows.append(
+                {**row, "ID": name, "duration": n / 16000, "wav": str(wav)}
+            )
+        given[split] = tmp_path / f"{split}.csv"
+        with given[split].open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    done = run(
+        "MiniSpeech/self-supervised-learning/hubert",
+        "hubert",
+        "--model={d_model: 16, num_layers: 2, d_ffn: 16}",
+        *TINY[1:],
+        "--number_of_epochs=2",
+        "--n_clusters=6",
+        "--adversaries=both",
+        "--masking={silence: 0.2}",
+        "--mask=segments",
+        "--reader_epochs=1",
+        f"--alignments={aligned(given, tmp_path / 'a.csv')}",
+        *own_corpus((folder, given)),
+        f"--output_folder={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    log = (tmp_path / "out/train_log.txt").read_text()
+    assert "nan" not in log and log.count("train hidden") == 2
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert 0 < results["phones"]["encoder"]["error"]["value"] < 100
+    assert results["characters"]["encoder"].keys() == {"linear", "bilstm"}
+    tried = json.loads((tmp_path / "out/audit.json").read_text())["test"]
+    assert tried["utterances"] == sum(1 for _ in given["test"].open()) - 1
 
 
 def test_speech_without_labels_beside_some_that_has_them(toy_corpus, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
+from speechbrain_privacy.brains.milestones import Milestones
 from speechbrain_privacy.lobes.conformer import ChannelDropout, ConformerLobe
 
 
@@ -71,6 +72,10 @@ def test_weights_of_a_pre_training(tmp_path, monkeypatch):
     after = ConformerLobe(20, **sizes, weights="encoder.ckpt").eval()
     feats, lengths = torch.randn(1, 30, 20), torch.ones(1)
     assert torch.equal(before(feats, lengths)[0], after(feats, lengths)[0])
+    # Of a training that went on.
+    Milestones("kept", [3]).keep(3, before, {"flops": 1.0})
+    kept = ConformerLobe(20, **sizes, weights="kept/epoch-0003.ckpt").eval()
+    assert torch.equal(before(feats, lengths)[0], kept(feats, lengths)[0])
     with pytest.raises(ValueError, match=r"another architecture: .*missing"):
         ConformerLobe(20, **{**sizes, "num_layers": 2}, weights="encoder.ckpt")
     with pytest.raises(ValueError, match=r"is \(16.* there and \(8"):

@@ -110,6 +110,8 @@ def test_some_step_must_be_counted():
 def test_vectors_and_distances():
     x, y = torch.rand(5, 3, requires_grad=True), torch.rand(7, 3)
     assert flops_of(lambda: x @ torch.rand(3)) == 2 * 5 * 3
+    line = torch.nn.functional.linear  # of one vector: a sum and products
+    assert flops_of(lambda: line(torch.rand(3), x, torch.rand(5))) == 30
     assert flops_of(lambda: torch.dot(torch.rand(9), torch.rand(9))) == 2 * 9
     for p in (1.0, 2.0):
         forward = flops_of(lambda p=p: torch.cdist(x, y, p))

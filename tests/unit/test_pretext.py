@@ -230,6 +230,9 @@ def test_a_recipe_is_written_with_the_weights(tmp_path, labelled, capsys):
     said = capsys.readouterr()
     assert not said.out and "is there already" in said.err
     assert target.read_text() == text
+    absent = [*given[:-2], "absent.yaml", str(tmp_path / "other.yaml")]
+    assert main(absent) == 2
+    assert "absent.yaml: there is no such recipe" in capsys.readouterr().err
     source.write_text("model: 3\n")
     assert main([*given[:-1], str(tmp_path / "other.yaml")]) == 2
     assert "no block 'weights:' of pretext tasks" in capsys.readouterr().err
