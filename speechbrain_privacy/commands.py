@@ -227,11 +227,8 @@ def represent(options):
         options.data_folder,
         options.alignments,
         options.taps and _pairs(options.taps, "--taps", "layer=encoder"),
-        options.clusters,
-        options.seed,
-        options.device,
-        options.weights,
-        options.views,
+        *(options.clusters, options.seed, options.device),
+        *(options.weights, options.views),
     )
     print(format_representations(found, options.format))
     if options.json:

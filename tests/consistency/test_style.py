@@ -24,7 +24,7 @@ ALLOWED = {
     "audit": {"attacks", "metrics", "nnet", "dataio"},
     "report": {"metrics"},
     "experiments.py": {"audit", "brains", "dataio", "metrics"},
-    "runs.py": {"audit", "dataio", "experiments", "lobes"},
+    "runs.py": {"audit", "augment", "dataio", "experiments", "lobes"},
     "export.py": {"dataio", "lobes", "nnet", "runs"},
     "commands.py": {
         "audit",
