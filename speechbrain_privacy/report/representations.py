@@ -28,7 +28,7 @@ MEANINGS = {
     "(in drawn rooms, in noise), or speakers, or phones",
     "alignment": "squared distance on the sphere between a frame and the same "
     "in another room, in noise; which is low after a collapse, too",
-    "phone alignment": "the same, of two speakers who say one phone",
+    "phone alignment": "this distance between two speakers who say one phone",
     "PNMI": "of clusters and phones; more is better",
     "phone purity": "of clusters; more is better",
     "ABX": "phones that are nearer to another one, of one speaker or two; less "
