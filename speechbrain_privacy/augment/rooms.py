@@ -1,9 +1,8 @@
-"""Rooms that are drawn, and noise: worse speech without recordings of any."""
+"""Rooms that are drawn: reverberation without recordings of any."""
 
 import math
 
 import torch
-from speechbrain.augment.time_domain import AddNoise, pink_noise_like
 
 #: Of the energy, over the time that is called reverberation time.
 DECAY = math.log(10.0**6)
@@ -86,32 +85,3 @@ class Reverberation(torch.nn.Module):
         wet = wet.masked_fill(at >= counts, 0.0)
         gain = wavs.float().norm(dim=1) / wet.norm(dim=1).clamp(min=1e-12)
         return (wet * gain.unsqueeze(1)).to(wavs.dtype)
-
-
-class WorseHeard(torch.nn.Module):
-    """Each utterance in a room of its own, and pink noise: another view.
-
-    Arguments
-    ---------
-    sample_rate : int
-        In Hz.
-    snr : tuple of float
-        Decibels of speech above noise, least and most.
-
-    Example
-    -------
-    >>> wavs, lengths = torch.randn(2, 8000), torch.tensor([1.0, 0.5])
-    >>> WorseHeard()(wavs, lengths).shape
-    torch.Size([2, 8000])
-    """
-
-    def __init__(self, sample_rate=16000, snr=(0.0, 20.0)):
-        super().__init__()
-        self.room = Reverberation(sample_rate=sample_rate)
-        self.noise = AddNoise(
-            noise_funct=pink_noise_like, snr_low=snr[0], snr_high=snr[1]
-        )
-
-    def forward(self, wavs, lengths):
-        """``wavs [batch, samples]``, relative lengths -> the same shape."""
-        return self.noise(self.room(wavs, lengths), lengths)

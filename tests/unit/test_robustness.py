@@ -9,6 +9,7 @@ from speechbrain import Stage
 from speechbrain.augment.augmenter import Augmenter
 
 from speechbrain_privacy.augment.chain import Chain
+from speechbrain_privacy.augment.noise import PinkNoise, WorseHeard
 from speechbrain_privacy.augment.rooms import Reverberation
 from speechbrain_privacy.brains.pretraining import PretrainingBrain
 from speechbrain_privacy.lobes.bestrq import BestRQ, RandomProjectionQuantizer
@@ -173,6 +174,49 @@ def test_reverberation_keeps_timing_level_and_padding():
     assert torch.equal(silent, torch.zeros(1, 900))
 
 
+def test_pink_noise_is_as_loud_as_it_says_and_as_pink():
+    torch.manual_seed(0)
+    wavs = torch.randn(3, 64000)
+    wavs[1, 16000:] = 0
+    wavs[2] = 0
+    lengths = torch.tensor([1.0, 0.25, 1.0])
+    noise = PinkNoise((10.0, 10.0))(wavs, lengths) - wavs
+    # However much it is padded; of silence none.
+    for i, n in enumerate((64000, 16000)):
+        ratio = wavs[i, :n].norm() / noise[i, :n].norm()
+        assert 20 * ratio.log10().item() == pytest.approx(10, abs=0.01)
+    assert (noise[1, 16000:] == 0).all() and (noise[2] == 0).all()
+    # As much in each octave, and nothing that nobody hears.
+    power = torch.fft.rfft(noise[0]).abs().square()
+    octaves = [
+        power[4 * low : 8 * low].sum()  # lines of a quarter of a hertz
+        for low in (100, 200, 400, 800, 1600, 3200)
+    ]
+    assert max(octaves) < 1.5 * min(octaves)
+    assert power[: 4 * 49].sum() < 1e-4 * power.sum()
+    drawn = PinkNoise((0.0, 20.0))(torch.ones(64, 8000), torch.ones(64)) - 1
+    found = -20 * (drawn.norm(dim=1) / 8000**0.5).log10()
+    assert 0 <= found.min() < 4 and 16 < found.max() <= 20
+    short = PinkNoise()(torch.ones(1, 5), torch.ones(1))
+    assert short.isfinite().all()
+    with pytest.raises(ValueError, match="least, most"):
+        PinkNoise((5.0, 3.0))
+
+
+def test_what_is_heard_worse_is_in_a_room_and_in_noise():
+    torch.manual_seed(0)
+    click = torch.zeros(1, 16000)
+    click[0, 2000] = 1.0
+    quiet = WorseHeard(snr=(60.0, 60.0))(click, torch.ones(1))
+    before, behind = quiet[0, :2000].norm(), quiet[0, 2001:6000].norm()
+    assert 0 < before < 0.01 < 0.1 < behind
+    loud = WorseHeard(snr=(0.0, 0.0))(click, torch.ones(1))
+    assert loud[0, :2000].norm() > 0.1
+    # A room of half the sampling rate lasts half as long.
+    other = WorseHeard(8000)
+    assert (other.room.sample_rate, other.noise.sample_rate) == (8000, 8000)
+
+
 def test_what_is_no_room():
     with pytest.raises(ValueError, match="positive"):
         Reverberation(seconds=(0.0, 1.0))
@@ -194,7 +238,6 @@ def test_kinds_of_the_recipes(kind):
     wavs[1, 4000:] = 0
     worse, lengths = augmenter(wavs.clone(), torch.tensor([1.0, 0.5]))
     assert worse.shape == wavs.shape and lengths.tolist() == [1.0, 0.5]
-    # SpeechBrain's noise goes on into padding, where nobody listens.
-    assert kind != "reverb" or (worse[1, 4000:] == 0).all()
+    assert (worse[1, 4000:] == 0).all()
     share = (worse - wavs)[0].norm() / wavs[0].norm()
     assert 0.05 < float(share) < 2.0
