@@ -11,7 +11,7 @@ from speechbrain_privacy.audit.checks import check_taps
 from speechbrain_privacy.audit.describe import describe
 from speechbrain_privacy.audit.epsilon import check_epsilon
 from speechbrain_privacy.audit.representations import Tap, extract
-from speechbrain_privacy.augment.rooms import WorseHeard
+from speechbrain_privacy.augment.noise import WorseHeard
 from speechbrain_privacy.dataio.alignments import load_alignments
 from speechbrain_privacy.dataio.asr import load_asr_data, make_dataset
 from speechbrain_privacy.dataio.manifest import joined, read_manifest
@@ -143,13 +143,15 @@ def represent_run(
         of its ``milestones``.
     views : int
         Of each utterance, in drawn rooms and under pink noise of 0 to 20
-        decibels.
+        decibels; 0 for none.
 
     Returns
     -------
     dict
         See ``audit.describe.describe``.
     """
+    if views < 0:
+        raise ValueError(f"views is 0 or more, not {views}")
     brain, data, hparams = reopen(folder, {"device": device})
     model = hparams["model"]
     if weights is not None:

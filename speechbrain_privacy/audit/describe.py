@@ -23,7 +23,10 @@ GRID = 0.04
 #: No phones: an alignment's names of silence are not told apart.
 SILENCE = ("SIL", "sil", "sp", "spn", "", "_")
 #: Why there is no metric of speakers.
-UNKNOWN = {"not_computed": "the manifest does not say who speaks (spk_id)"}
+UNKNOWN = {
+    "not_computed": "the manifest does not say of all utterances who speaks "
+    "them (spk_id)"
+}
 
 
 def describe(
@@ -76,15 +79,18 @@ def describe(
         sentence instead.
     """
     tapped = extract(brain, taps, dataset, progressbar=progressbar)
-    heard = []
-    for number in range(views):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed + number)
-            heard.append(
-                extract(
-                    brain, taps, dataset, progressbar=progressbar, heard=worse
-                )
+    means = {name: [] for name in taps}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for number in range(views):
+            view = extract(
+                brain, taps, dataset, progressbar=progressbar, heard=worse
             )
+            for name in taps:
+                means[name].append(_means(view[name]))
+            if number == 0:
+                first = view
+            del view  # one at a time is in memory, beside the first
     speakers = {row["ID"]: row.get("spk_id") or None for row in manifest.rows}
     told = None not in speakers.values()
     durations = {row["ID"]: row["duration"] for row in manifest.rows}
@@ -95,7 +101,6 @@ def describe(
         grid = frame_grid(brain.modules, data, manifest)
         kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
         frames = np.asarray(data.frames[kept], np.float64)
-        means = _means(data)
         who = [speakers[key] for key in data.ids]
         found[name] = {
             "rankme": _or_why(rankme, frames),
@@ -103,18 +108,19 @@ def describe(
             "uniformity": _or_why(
                 uniformity, frames[:: max(1, len(frames) // 5000)]
             ),
-            "lidar_speakers": _or_why(lidar, means, who) if told else UNKNOWN,
+            "lidar_speakers": _or_why(lidar, _means(data), who)
+            if told
+            else UNKNOWN,
         }
-        if heard:
-            others = [view[name] for view in heard]
+        if views:
             found[name] |= {
                 "lidar_views": _or_why(
                     lidar,
-                    np.concatenate([_means(other) for other in others]),
+                    np.concatenate(means[name]),
                     np.tile(data.ids, views),
                 ),
                 "alignment_views": _or_why(
-                    alignment, frames, others[0].frames[kept]
+                    alignment, frames, first[name].frames[kept]
                 ),
             }
         common[name] = _at_common_times(data, durations, *grid)

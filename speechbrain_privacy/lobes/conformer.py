@@ -41,7 +41,8 @@ class PaddingSafeConvolution(ConvolutionModule):
 
     Channels stay last in memory, which takes a third of the time off: the
     pointwise convolution is a product, the depthwise one of two dimensions,
-    which has kernels for that order.
+    which has kernels for that order. ``bottleneck`` and ``conv`` are read
+    for it, not called: no hook hears them.
     """
 
     def forward(self, x, mask=None, dynchunktrain_config=None):
@@ -175,9 +176,8 @@ class ConformerLobe(torch.nn.Module):
             layer.convolution_module = PaddingSafeConvolution(
                 d_model, kernel_size, dropout=dropout
             )
-            layer.mha_layer = RelativeAttention(
-                d_model, nhead, ChannelDropout(dropout)
-            )
+            # With the weights that it has drawn; its dropout follows.
+            layer.mha_layer.__class__ = RelativeAttention
         for parent in list(self.layers.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, torch.nn.Dropout):

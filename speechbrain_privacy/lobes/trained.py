@@ -7,7 +7,12 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_privacy.lobes.frontends import extract
-from speechbrain_privacy.nnet.weights import ENCODER, last_parts, load_weights
+from speechbrain_privacy.nnet.weights import (
+    ENCODER,
+    last_parts,
+    load_weights,
+    read_weights,
+)
 
 #: Of a run: its values, and what may be in its checkpoints.
 VALUES, BOTTLENECK = "hyperparams.yaml", "bottleneck"
@@ -106,8 +111,9 @@ def load_encoder(encoder, path):
     encoder : torch.nn.Module
     path : str or Path
     """
-    if hasattr(encoder, "load"):
-        encoder.load(path)
+    whole = read_weights(path).keys() == encoder.state_dict().keys()
+    if hasattr(encoder, "load") and not whole:
+        encoder.load(path)  # what it has learnt alone
     else:
         load_weights(encoder, path)
 

@@ -11,7 +11,8 @@ class RelativeAttention(RelPosMHAXL):
     masks and drops attention weights in passes of their own. Here queries of
     all utterances meet the places at once, the shift is a view, and what
     dropout hides from all queries is dropped from the values. Same
-    parameters, same names.
+    parameters, same names. (Where all is padding, the mean of the values and
+    not zeros: a number either way.)
 
     Source: Dai et al., "Transformer-XL: Attentive Language Models beyond a
     Fixed-Length Context", ACL 2019, section 3.3.
@@ -63,7 +64,7 @@ class RelativeAttention(RelPosMHAXL):
         Returns
         -------
         torch.Tensor
-            ``[batch, time, embed_dim]``.
+            ``[batch, time, embed_dim]``, and None if weights are asked for.
         """
         if attn_mask is not None or query is not key or key is not value:
             raise NotImplementedError("self-attention to all frames alone")

@@ -77,6 +77,41 @@ def test_ssl_step_prints_ratios_of_time_and_memory():
     assert all(float(ratio) > 0 for _, ratio in found)
 
 
+def test_peers_attend_as_speechbrain_does():
+    program = """
+import torch
+from peers import speechbrain_layers
+from ssl_step import EncoderAlone
+from speechbrain_privacy.lobes.conformer import ConformerLobe
+from speechbrain_privacy.nnet.operations import counted_flops
+lobe = ConformerLobe(80, d_model=16, num_layers=1, d_ffn=16).eval()
+x, lengths = torch.randn(2, 40, 80), torch.ones(2)
+ours = lobe(x, lengths)[0]
+layer = speechbrain_layers(lobe).layers.layers[0]
+print(type(layer.mha_layer).__module__)
+print(type(layer.convolution_module).__module__)
+print(torch.allclose(ours, lobe(x, lengths)[0], atol=1e-5))
+flops = []
+for share in (1.0, 0.5):
+    with counted_flops(flops):
+        EncoderAlone(lobe, share)(x, lengths)
+print(flops[1] < 0.6 * flops[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT / "benchmarks",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        "speechbrain.nnet.attention",
+        "speechbrain.lobes.models.transformer.Conformer",
+        "True",
+        "True",
+    ]
+
+
 def test_voices_speed_prints_real_times():
     text = printed("voices_speed.py", "--seconds=2", "--repeats=1")
     found = re.findall(r"^ratio real_time_(\w+) ([0-9]+)$", text, re.M)

@@ -128,9 +128,14 @@ def test_a_pretrained_encoder_is_probed_and_audited_again(
     asked += [f"--weights={first}", f"--json={described}", "--views=2"]
     assert main([*asked, f"--data_folder={folder}"]) == 0
     told = capsys.readouterr().out
-    assert "lidar_speakers of encoder: the manifest does not say who" in told
+    assert "lidar_speakers of encoder: the manifest does not say" in told
     earlier = json.loads(described.read_text())["taps"]["encoder"]
     assert earlier["lidar_views"] >= 1
+    assert main([*asked[:2], "--views=0", f"--json={described}"]) == 0
+    alone = json.loads(described.read_text())["taps"]["encoder"]
+    assert "lidar_views" not in alone and "rankme" in alone
+    assert main([*asked[:2], "--views=-1"]) == 2
+    assert "views is 0 or more, not -1" in capsys.readouterr().err
     assert earlier["rankme"] != taps["last"]["rankme"]
     taken_away(tmp_path / "run")
 

@@ -9,6 +9,7 @@ from speechbrain_privacy.lobes.conformer import (
     PaddingSafeConvolution,
 )
 from speechbrain_privacy.nnet.attention import RelativeAttention
+from speechbrain_privacy.nnet.operations import counted_flops
 
 
 def both(dim=12, heads=3, p=0.0):
@@ -26,19 +27,31 @@ def test_attends_as_speechbrains_does_and_learns_the_same(time, p):
     theirs, ours = both(p=p)
     x = torch.randn(4, time, 12)
     padding = torch.arange(time) >= torch.tensor([time, time, 5, 1])[:, None]
-    found = []
+    found, flops = [], []
     for attention in (theirs, ours):
         torch.manual_seed(0)  # of dropout
         given = x.clone().requires_grad_()
         places = RelPosEncXL(12)(given)
-        out, _ = attention(given, given, given, places, padding)
-        out.square().sum().backward()
+        with counted_flops(flops):
+            out, _ = attention(given, given, given, places, padding)
+            out.square().sum().backward()
         found.append(
             [out, given.grad, *(w.grad for w in attention.parameters())]
         )
-    assert len(found[1]) == 8
+    assert len(found[1]) == 8 and flops[0] == flops[1] > 0
     for expected, got in zip(*found, strict=True):
         assert torch.allclose(expected, got, atol=1e-5, rtol=1e-4)
+
+
+def test_padding_is_not_attended_to_however_loud():
+    _, ours = both()
+    x = torch.randn(2, 9, 12)
+    padding = torch.arange(9) >= torch.tensor([9, 4])[:, None]
+    places = RelPosEncXL(12)(x)
+    quiet, _ = ours(x, x, x, places, padding)
+    x = x.masked_fill(padding.unsqueeze(2), 1e4)
+    loud, _ = ours(x, x, x, places, padding)
+    assert torch.equal(quiet[~padding], loud[~padding])
 
 
 def test_attends_to_everything_without_a_mask_and_in_half_precision():
@@ -50,10 +63,15 @@ def test_attends_to_everything_without_a_mask_and_in_half_precision():
     assert torch.allclose(alone, expected, atol=1e-6)
     padding = torch.arange(9) >= torch.tensor([9, 4])[:, None]
     expected, _ = theirs(x, x, x, places, padding)
+    expected.square().sum().backward()
     with torch.autocast("cpu", torch.bfloat16):
         halved, weights = ours(x, x, x, places, padding)
     assert weights is None and halved.dtype == torch.bfloat16
     assert torch.allclose(halved.float(), expected, atol=0.05)
+    halved.float().square().sum().backward()
+    for one, other in zip(theirs.parameters(), ours.parameters(), strict=True):
+        off = (one.grad - other.grad).norm() / one.grad.norm()
+        assert off < 0.05
 
 
 def test_nothing_but_padding_is_a_number():
@@ -82,16 +100,18 @@ def test_convolutions_with_channels_last_are_the_same():
         ours = PaddingSafeConvolution(8, kernel_size=5, causal=causal)
         ours.load_state_dict(theirs.state_dict())
         x, padding = torch.randn(2, 9, 8), torch.zeros(2, 9, 1).bool()
-        found = []
+        found, flops = [], []
         for module in (theirs, ours):
             given = x.clone().requires_grad_()
-            out = module(given, padding)
-            out.square().sum().backward()
+            with counted_flops(flops):
+                out = module(given, padding)
+                out.square().sum().backward()
             found.append(
                 [out, given.grad, *(w.grad for w in module.parameters())]
             )
         for expected, got in zip(*found, strict=True):
             assert torch.allclose(expected, got, atol=1e-5)
+        assert flops[0] == flops[1] > 0
 
 
 def test_the_encoder_has_the_quick_ones():

@@ -8,9 +8,11 @@ import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 
+from speechbrain_privacy.brains.milestones import Milestones
 from speechbrain_privacy.dataio.settings import check_overrides
 from speechbrain_privacy.integrations.huggingface import write_tiny
 from speechbrain_privacy.lobes.pretrained import PretrainedEncoder
+from speechbrain_privacy.lobes.trained import load_encoder
 from speechbrain_privacy.nnet.layers import LayerSum, UnpaddedGroupNorm
 from speechbrain_privacy.nnet.operations import counted_flops
 from tests.conftest import ROOT
@@ -375,3 +377,22 @@ def test_less_than_a_frame_beside_more(tiny):
     alone, _ = encoder(wavs[1:, :400], torch.tensor([40 / 400]))
     assert (lengths * both.shape[1]).round().tolist() == [24, 1]
     assert torch.allclose(both[1, :1], alone[0], atol=1e-5)
+
+
+def test_checkpoints_and_milestones_are_told_apart(tiny, tmp_path):
+    learnt = PretrainedEncoder(tiny())
+    with torch.no_grad():
+        for weights in learnt.parameters():
+            weights.mul_(1.1 if weights.requires_grad else 1.0)
+    learnt.save(tmp_path / "encoder.ckpt")
+    Milestones(tmp_path, [3]).keep(3, learnt, {"flops": 1.0})
+    for name in ("encoder.ckpt", "epoch-0003.ckpt"):
+        other = PretrainedEncoder(tiny())
+        load_encoder(other, tmp_path / name)
+        for one, its in zip(learnt.parameters(), other.parameters()):
+            assert torch.equal(one, its)
+    with pytest.raises(FileNotFoundError, match="there are no weights"):
+        load_encoder(other, tmp_path / "absent.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(ValueError, match="text.ckpt holds"):
+        load_encoder(other, tmp_path / "text.ckpt")
