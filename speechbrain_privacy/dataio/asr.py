@@ -181,8 +181,8 @@ def make_dataset(rows, tokenizer, labels, sample_rate):
 
     dataset = DynamicItemDataset(data)
     dataset.add_dynamic_item(
-        lambda wav: read_utterance(wav, sample_rate),
-        takes="wav",
+        lambda wav, duration: read_utterance(wav, sample_rate, duration),
+        takes=["wav", "duration"],
         provides="sig",
     )
     dataset.set_output_keys(["id", "sig", "tokens", "wrd", "labels"])

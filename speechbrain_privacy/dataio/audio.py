@@ -3,12 +3,16 @@
 import torch
 from speechbrain.dataio import audio_io
 
+#: Seconds, and share, that a manifest's duration may be off: it sorts and
+#: groups utterances, and says where alignments end.
+OFF = (0.1, 0.01)
+
 
 class AudioError(ValueError):
     """Audio that cannot be used, and why."""
 
 
-def read_utterance(path, sample_rate):
+def read_utterance(path, sample_rate, duration=None):
     """Reads a mono signal.
 
     Arguments
@@ -17,6 +21,8 @@ def read_utterance(path, sample_rate):
         Any format that soundfile reads (wav, flac, NIST sphere, ...).
     sample_rate : int
         The rate in Hz that the model expects.
+    duration : float, optional
+        Seconds that the manifest says it lasts.
 
     Returns
     -------
@@ -26,8 +32,8 @@ def read_utterance(path, sample_rate):
     Raises
     ------
     AudioError
-        If the file is missing, unreadable, empty, at another rate, or
-        holds values that are not finite.
+        If the file is missing, unreadable, empty, at another rate, of
+        another length, or holds values that are not finite.
 
     Example
     -------
@@ -47,6 +53,14 @@ def read_utterance(path, sample_rate):
         )
     if signal.numel() == 0:
         raise AudioError(f"{path}: holds no samples")
+    seconds = signal.shape[-1] / rate
+    if duration is not None and abs(seconds - duration) > max(
+        OFF[0], OFF[1] * seconds
+    ):
+        raise AudioError(
+            f"{path}: lasts {seconds:.2f} s, but the manifest's duration says "
+            f"{duration:.2f} s"
+        )
     if not torch.isfinite(signal).all():
         raise AudioError(f"{path}: holds samples that are NaN or infinite")
     return signal.mean(0)

@@ -120,8 +120,8 @@ def make_speech_dataset(rows, labels, sample_rate, begins=None):
         }
     )
     dataset.add_dynamic_item(
-        lambda wav: read_utterance(wav, sample_rate),
-        takes="wav",
+        lambda wav, duration: read_utterance(wav, sample_rate, duration),
+        takes=["wav", "duration"],
         provides="sig",
     )
     keys = ["id", "sig"]

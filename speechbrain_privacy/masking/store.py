@@ -183,7 +183,9 @@ def _find(manifest, detector):
     chunks = range(0, len(rows), CHUNK)
     for i in tqdm(chunks, desc=f"boundaries of {manifest.path.name}"):
         wavs = {
-            row["ID"]: read_utterance(row["wav"], detector.sample_rate)
+            row["ID"]: read_utterance(
+                row["wav"], detector.sample_rate, row["duration"]
+            )
             for row in rows[i : i + CHUNK]
         }
         found.update(find_boundaries(detector, wavs))

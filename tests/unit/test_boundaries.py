@@ -452,7 +452,7 @@ def test_boundaries_are_kept_beside_the_manifest(corpus, monkeypatch):
         assert all(torch.equal(first[key], again[key]) for key in first)
     # Other audio under the same names.
     wav = manifest.rows[0]["wav"]
-    audio_io.save(wav, beeps(TONES[:4], DURATIONS[:4])[None], 16000)
+    audio_io.save(wav, beeps(TONES[::-1], DURATIONS[::-1])[None], 16000)
     changed = store.stored_boundaries(manifest, detector)
     spent = store.StoredBoundaries(lambda: detector).spent(manifest)
     assert spent["flops"] > 0 and spent["cpu_seconds"] > 0

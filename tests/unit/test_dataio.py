@@ -42,6 +42,17 @@ def test_unusable_audio_is_one_sentence_with_the_file(tmp_path, make, message):
     assert str(path) in str(fault.value) and message in str(fault.value)
 
 
+def test_audio_of_another_length_than_the_manifest_says(tmp_path):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, np.zeros(RATE), RATE)
+    # What is rounded passes, and one second in a hundred of a long one.
+    for seconds in (0.92, 1.0, 1.08):
+        assert len(read_utterance(path, RATE, seconds)) == RATE
+    for seconds in (0.85, 1.2):
+        with pytest.raises(AudioError, match=rf"lasts 1.00 s, .*{seconds:.2f} s"):
+            read_utterance(path, RATE, seconds)
+
+
 @pytest.mark.parametrize("kind, size", [("char", 30), ("bpe", 14)])
 def test_tokenizer_round_trip_through_a_file(tmp_path, kind, size):
     texts = ["ABRA CADABRA", "BAD CAB", "DAB A CRAB"] * 4
