@@ -49,7 +49,9 @@ def test_audio_of_another_length_than_the_manifest_says(tmp_path):
     for seconds in (0.92, 1.0, 1.08):
         assert len(read_utterance(path, RATE, seconds)) == RATE
     for seconds in (0.85, 1.2):
-        with pytest.raises(AudioError, match=rf"lasts 1.00 s, .*{seconds:.2f} s"):
+        with pytest.raises(
+            AudioError, match=rf"lasts 1.00 s, .*{seconds:.2f} s"
+        ):
             read_utterance(path, RATE, seconds)
 
 
