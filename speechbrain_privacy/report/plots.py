@@ -9,6 +9,10 @@ from speechbrain_privacy.metrics.efficiency import mean_curve
 from speechbrain_privacy.report.summary import GUESSING
 
 MARKERS = {"encoder": "o", "posteriors": "s"}
+#: Names that a legend has room for beside what is drawn.
+MOST_INSIDE = 6
+#: Of matplotlib's cycle; further models look otherwise in the same ones.
+COLOURS = 10
 
 
 def tradeoff(rows, error="WER %"):
@@ -53,6 +57,7 @@ def tradeoff(rows, error="WER %"):
             yerr=_bars(row.speaker),
             fmt=MARKERS.get(row.tap, "^"),
             color=f"C{models.index(row.model)}",
+            mfc="none" if models.index(row.model) >= COLOURS else None,
             capsize=3,
             markersize=7,
             label=f"{row.model}: {row.tap}",
@@ -70,8 +75,8 @@ def tradeoff(rows, error="WER %"):
     axes.set_xlabel(f"{error}  (left: more useful)")
     axes.set_ylabel("EER of a fresh speaker attacker, %\n(up: more private)")
     axes.set_ylim(0, 58)
-    axes.set_xlim(left=0)
-    axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
+    axes.set_xlim(left=max(0, axes.get_xlim()[0]))
+    _legend(axes, loc="lower right", framealpha=0.9)
     return figure
 
 
@@ -100,7 +105,7 @@ def speakers(reports):
     axes.set_xlabel("EER of a speaker's own trials, %  (left: more exposed)")
     axes.set_ylabel("speakers at or below, %")
     axes.set_xlim(0, 70)
-    axes.legend(fontsize=8, loc="lower right")
+    _legend(axes, loc="lower right")
     return figure
 
 
@@ -120,24 +125,25 @@ def costs(curves, label="training operations, TFLOP"):
     """
     figure, axes = _axes()
     for i, (name, some) in enumerate(curves.items()):
+        look = {"color": f"C{i}", "ls": "--" if i >= COLOURS else "-"}
         for run in some:
-            axes.plot(run.costs, run.errors, color=f"C{i}", lw=0.7, alpha=0.5)
+            axes.plot(run.costs, run.errors, **look, lw=0.7, alpha=0.5)
         if len({len(run.costs) for run in some}) == 1:
             mean = mean_curve(some)
             axes.plot(
                 mean.costs,
                 mean.errors,
-                color=f"C{i}",
+                **look,
                 marker="o",
                 markersize=4,
                 label=name,
             )
         else:
-            axes.plot([], [], color=f"C{i}", label=name)
+            axes.plot([], [], **look, label=name)
     axes.set_xscale("log")
     axes.set_xlabel(label)
     axes.set_ylabel("phone error %")
-    axes.legend(fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -178,7 +184,7 @@ def det(reports):
     axes.set_ylim(-3.3, 2.5)
     axes.set_xlabel("false alarms, %")
     axes.set_ylabel("misses, %")
-    axes.legend(fontsize=8, loc="lower left")
+    _legend(axes, loc="lower left")
     return figure
 
 
@@ -215,7 +221,7 @@ def cross_entropy(reports):
     axes.set_xlabel("prior log odds of a mated trial")
     axes.set_ylabel("cross-entropy after the attack, bit\n(up: more private)")
     axes.set_ylim(0, 1.35)
-    axes.legend(fontsize=8, loc="upper center", ncol=2)
+    _legend(axes, loc="upper center", ncol=2)
     return figure
 
 
@@ -252,8 +258,16 @@ def tippett(reports):
     axes.axvline(0, color="0.4", linestyle=":", lw=1)
     axes.set_xlabel("log10 likelihood ratio  (solid: mated, dashed: non-mated)")
     axes.set_ylabel("trials above, %")
-    axes.legend(fontsize=8, loc="lower left")
+    _legend(axes, loc="lower left")
     return figure
+
+
+def _legend(axes, **inside):
+    """What is what: inside, or beside the picture where there is much."""
+    if len(axes.get_legend_handles_labels()[1]) > MOST_INSIDE:
+        axes.figure.set_figwidth(9.0)
+        inside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+    axes.legend(fontsize=8, **inside)
 
 
 def _colours(names):

@@ -199,6 +199,21 @@ def test_the_picture_has_every_model():
     assert list(lines[2].get_ydata()) == pytest.approx([60, 50, 39])
 
 
+def test_a_picture_of_many_models_has_its_legend_beside_it(tmp_path):
+    (run,) = [x for x in RUNS if (x["name"], x["seed"]) == ("fixed", 1)]
+    many = [{**copy.deepcopy(run), "name": f"model{i}"} for i in range(12)]
+    for n in (6, 7, 12):
+        figure = plots.costs(curves(many[:n]))
+        (axes,) = figure.axes
+        plots.save(figure, tmp_path / "x.png")
+        legend = axes.get_legend().get_window_extent()
+        assert (legend.x0 > axes.get_window_extent().x1) == (n > 6)
+        assert legend.x1 <= figure.bbox.x1
+    lines = axes.get_legend().get_lines()
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(looks) == 12
+
+
 def test_of_one_point_nothing_is_known_but_its_end():
     runs = copy.deepcopy(RUNS)
     for run in runs:
