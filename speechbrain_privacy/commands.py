@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from speechbrain_privacy.dataio.files import write_json
+
 
 def audit(options):
     """The command ``audit``."""
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.experiments import AUDIT
     from speechbrain_privacy.report.summary import print_runs
     from speechbrain_privacy.runs import audit_run
@@ -44,7 +45,6 @@ def score(options):
     """The command ``score``."""
     from dataclasses import asdict
 
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.dataio.score_lists import (
         read_scores,
         read_speakers,
@@ -95,8 +95,13 @@ def score(options):
             report["compared"] = {
                 name: asdict(value) for name, value in found.items()
             }
+    _keep(options, report)
+
+
+def _keep(options, content):
+    """As JSON, if that is asked for."""
     if options.json:
-        write_json(options.json, report)
+        write_json(options.json, content)
 
 
 def _pairs(text, option, example):
@@ -120,7 +125,6 @@ def report(options):
 
 def pack(options):
     """The command ``pack``."""
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.report.packed import pack_run
     from speechbrain_privacy.report.summary import load_run
 
@@ -215,7 +219,6 @@ def boundaries(options):
 
 def represent(options):
     """The command ``represent``."""
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.report.representations import (
         format_representations,
     )
@@ -227,17 +230,18 @@ def represent(options):
         options.data_folder,
         options.alignments,
         options.taps and _pairs(options.taps, "--taps", "layer=encoder"),
-        *(options.clusters, options.seed, options.device),
-        *(options.weights, options.views),
+        options.clusters,
+        options.seed,
+        options.device,
+        options.weights,
+        options.views,
     )
     print(format_representations(found, options.format))
-    if options.json:
-        write_json(options.json, found)
+    _keep(options, found)
 
 
 def epsilon(options):
     """The command ``epsilon``; 1 if a promise is broken."""
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.report.epsilon import broken, format_epsilons
     from speechbrain_privacy.runs import check_run_epsilon
 
@@ -249,8 +253,7 @@ def epsilon(options):
         )
     ]
     print(format_epsilons(found, options.format))
-    if options.json:
-        write_json(options.json, found)
+    _keep(options, found)
     return int(any(map(broken, found)))
 
 
@@ -360,7 +363,6 @@ def pretext(options):
 
     from speechbrain_privacy.audit import pretext as selection
     from speechbrain_privacy.dataio.alignments import load_alignments
-    from speechbrain_privacy.dataio.files import write_json
     from speechbrain_privacy.dataio.manifest import read_manifest
     from speechbrain_privacy.lobes.descriptors import Descriptors
     from speechbrain_privacy.metrics.dependence import task_weights
@@ -414,6 +416,5 @@ def pretext(options):
     if options.recipe:
         origin = f"of {options.manifest}, {options.method}"
         selection.write_recipe(*options.recipe, found.weights, origin)
-    if options.json:
-        content = asdict(found) | {"null": null, "classes": sorted(kernels)}
-        write_json(options.json, content)
+    content = asdict(found) | {"null": null, "classes": sorted(kernels)}
+    _keep(options, content)

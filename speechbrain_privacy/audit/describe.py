@@ -91,8 +91,9 @@ def describe(
             if number == 0:
                 first = view
             del view  # one at a time is in memory, beside the first
-    speakers = {row["ID"]: row.get("spk_id") or None for row in manifest.rows}
-    told = None not in speakers.values()
+    speakers = {row["ID"]: row.get("spk_id") for row in manifest.rows}
+    if not all(speakers.values()):
+        speakers = None
     durations = {row["ID"]: row["duration"] for row in manifest.rows}
     draw = np.random.default_rng(seed)
     found, common = {}, {}
@@ -101,16 +102,15 @@ def describe(
         grid = frame_grid(brain.modules, data, manifest)
         kept = np.sort(draw.permutation(len(data.frames))[:most_frames])
         frames = np.asarray(data.frames[kept], np.float64)
-        who = [speakers[key] for key in data.ids]
         found[name] = {
             "rankme": _or_why(rankme, frames),
             "rankme_centred": _or_why(rankme, frames - frames.mean(0)),
             "uniformity": _or_why(
                 uniformity, frames[:: max(1, len(frames) // 5000)]
             ),
-            "lidar_speakers": _or_why(lidar, _means(data), who)
-            if told
-            else UNKNOWN,
+            "lidar_speakers": UNKNOWN
+            if speakers is None
+            else _or_why(lidar, _means(data), [speakers[x] for x in data.ids]),
         }
         if views:
             found[name] |= {
@@ -127,7 +127,7 @@ def describe(
         if alignments is not None:
             found[name] |= _with_phones(
                 data, grid, manifest, alignments, speakers,
-                told, (most_frames, clusters, seed),
+                (most_frames, clusters, seed),
             )  # fmt: skip
     for name in taps:
         found[name]["cka"] = {
@@ -143,10 +143,11 @@ def describe(
 
 def _means(data):
     """Of each utterance, ``[utterances, dim]``."""
-    return np.stack([x.mean(0) for x in data.utterances()])
+    sums = np.add.reduceat(data.frames, data.offsets[:-1], dtype=np.float64)
+    return sums / data.counts[:, None]
 
 
-def _with_phones(data, grid, manifest, alignments, speakers, told, settings):
+def _with_phones(data, grid, manifest, alignments, speakers, settings):
     most_frames, clusters, seed = settings
     frames, phones, who = labelled_frames(data, manifest, alignments, *grid)
     draw = np.random.default_rng(seed)
@@ -159,7 +160,7 @@ def _with_phones(data, grid, manifest, alignments, speakers, told, settings):
         "lidar_phones": _or_why(lidar, frames, phones),
         "clusters": _or_why(lambda: asdict(cluster_report(units, phones))),
     }
-    if not told:
+    if speakers is None:
         return found | dict.fromkeys(
             ("alignment", "abx_within", "abx_across"), UNKNOWN
         )

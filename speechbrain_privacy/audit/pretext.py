@@ -241,8 +241,8 @@ def check_recipe(source, target):
     Raises
     ------
     ValueError
-        If it has no weights, not its own name, or includes what is not
-        there; if ``target`` is there.
+        If it is not there, has no weights, not its own name, or includes
+        what is not there; if ``target`` is there.
     """
     if Path(target).exists():
         raise ValueError(f"{target} is there already: give another name")

@@ -3,6 +3,7 @@
 import torch
 
 from speechbrain_privacy.augment.rooms import Reverberation
+from speechbrain_privacy.nnet.pooling import frames_mask, valid_counts
 
 #: Hz below which there is no noise: nobody hears it, and it would take most
 #: of what the ratio allows.
@@ -65,8 +66,7 @@ class PinkNoise(torch.nn.Module):
         )
         falling = hertz.clamp(min=LOWEST).rsqrt() * (hertz >= LOWEST)
         noise = torch.fft.irfft(spectrum * falling, size)[:, :n_samples]
-        at = torch.arange(n_samples, device=wavs.device)
-        outside = at >= (lengths * n_samples).round().unsqueeze(1)
+        outside = ~frames_mask(valid_counts(lengths, n_samples), n_samples)
         noise = noise.masked_fill(outside, 0.0)
         speech = wavs.float().masked_fill(outside, 0.0)
         loudness = speech.norm(dim=1, keepdim=True) * 10 ** (-snr / 20)

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from speechbrain_privacy.nnet.pooling import frames_mask, valid_counts
+
 #: Of the energy, over the time that is called reverberation time.
 DECAY = math.log(10.0**6)
 
@@ -80,8 +82,7 @@ class Reverberation(torch.nn.Module):
             torch.fft.rfft(wavs.float(), size) * torch.fft.rfft(room, size),
             size,
         )[:, :n_samples]
-        at = torch.arange(n_samples, device=wavs.device)
-        counts = (lengths * n_samples).round().unsqueeze(1)
-        wet = wet.masked_fill(at >= counts, 0.0)
+        inside = frames_mask(valid_counts(lengths, n_samples), n_samples)
+        wet = wet.masked_fill(~inside, 0.0)
         gain = wavs.float().norm(dim=1) / wet.norm(dim=1).clamp(min=1e-12)
         return (wet * gain.unsqueeze(1)).to(wavs.dtype)

@@ -39,9 +39,10 @@ class PaddingSafeConvolution(ConvolutionModule):
     valid frames, by as much as the batch is padded. Here the input of the
     depthwise convolution is masked too. Same parameters, same names.
 
-    Channels stay last in memory, which takes a third of the time off: the
-    pointwise convolution is a product, the depthwise one of two dimensions,
-    which has kernels for that order. ``bottleneck`` and ``conv`` are read
+    Channels stay last in memory, which is faster on a CPU
+    (``benchmarks/ssl_step.py``): the pointwise convolution is a product, the
+    depthwise one of two dimensions, which has kernels for that order.
+    ``bottleneck`` and ``conv`` are read
     for it, not called: no hook hears them.
     """
 
@@ -71,7 +72,9 @@ class ChannelDropout(torch.nn.Module):
     """Dropout whose mask all frames of an utterance share.
 
     On attention weights, ``[batch, head, query, key]``, that means: some
-    frames of the utterance are hidden from all others for a step.
+    frames of the utterance are hidden from all others for a step. In
+    SpeechBrain's feed-forward, which has time before the batch, all utterances
+    share a mask, and frames do not.
 
     Source: Gal & Ghahramani, "A Theoretically Grounded Application of
     Dropout in Recurrent Neural Networks", 2016 (variational dropout). One

@@ -111,9 +111,9 @@ def load_encoder(encoder, path):
     encoder : torch.nn.Module
     path : str or Path
     """
-    whole = read_weights(path).keys() == encoder.state_dict().keys()
-    if hasattr(encoder, "load") and not whole:
-        encoder.load(path)  # what it has learnt alone
+    own = getattr(encoder, "load", None)  # of what it has learnt alone
+    if own and read_weights(path).keys() != encoder.state_dict().keys():
+        own(path)
     else:
         load_weights(encoder, path)
 

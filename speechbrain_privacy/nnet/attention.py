@@ -65,9 +65,17 @@ class RelativeAttention(RelPosMHAXL):
         -------
         torch.Tensor
             ``[batch, time, embed_dim]``, and None if weights are asked for.
+
+        Raises
+        ------
+        ValueError
+            If they are several, or there is an ``attn_mask``.
         """
         if attn_mask is not None or query is not key or key is not value:
-            raise NotImplementedError("self-attention to all frames alone")
+            raise ValueError(
+                "this is self-attention to all frames: query, key and value "
+                "are one tensor, and attn_mask is None"
+            )
         batch, time, dim = query.shape
         heads, size = self.num_heads, self.head_dim
         q, k, v = (

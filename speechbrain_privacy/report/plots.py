@@ -286,7 +286,7 @@ def _colours(names):
             continue
         lighter = 0.35 * (shades.setdefault(model, 0) % 3)
         shades[model] += 1
-        base = np.array(to_rgb(f"C{models.index(model) % 10}"))
+        base = np.array(to_rgb(f"C{models.index(model) % COLOURS}"))
         found[name] = tuple(base + lighter * (1 - base))
     return found
 

@@ -16,7 +16,7 @@ ALLOWED = {
     "nnet": set(),
     "dataio": {"integrations"},
     "integrations": {"metrics"},
-    "augment": set(),
+    "augment": {"nnet"},
     "lobes": {"nnet", "masking", "integrations"},
     "masking": {"nnet", "dataio", "metrics"},
     "brains": {"lobes", "nnet", "dataio", "metrics"},
